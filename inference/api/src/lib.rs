@@ -1,0 +1,26 @@
+//! The wire of the OCR service: what a request is answered with, what the probes say, and what a model bundle declares.
+//!
+//! Shared by the inference server, the gateway and the operator. Plain data only: no I/O, no clock, no logic beyond
+//! what a field's name promises.
+
+pub mod document;
+pub mod error;
+pub mod health;
+pub mod manifest;
+pub mod status;
+
+pub use document::{Document, DocumentLine, Line, ModelRef, Page, PageStatus, Point, Quad, StreamEnd, Warning, Word};
+pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use health::{Health, HealthStatus, Live, LoadProgress, LoadStage, Ready};
+pub use manifest::Manifest;
+pub use status::PodStatus;
+
+/// Request headers that are part of the contract.
+pub mod header {
+    /// Names a request; taken from the caller where it is printable and short, made here otherwise, and always answered.
+    pub const REQUEST_ID: &str = "x-request-id";
+    /// Seconds that the caller is willing to wait; never above the server's own limit.
+    pub const TIMEOUT_SECONDS: &str = "x-ocr-timeout-seconds";
+    /// Password of an encrypted PDF. A header, because URLs end up in logs.
+    pub const DOCUMENT_PASSWORD: &str = "x-ocr-document-password";
+}

@@ -1,0 +1,208 @@
+//! `model.yaml`: what a model bundle says of itself.
+//!
+//! A bundle is a folder with this file and the files that it names. Everything that the pipeline does differently for
+//! another model stands here, so that a new model needs no new code.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The manifest of a bundle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// Format of this file. Only [`Manifest::SCHEMA`] is read.
+    pub schema: String,
+    /// Name of the bundle: a DNS label.
+    pub name: String,
+    /// Version of the bundle.
+    pub version: String,
+    /// What the bundle does; only one kind exists so far.
+    pub kind: Kind,
+    /// SPDX expression of the weights' licence.
+    pub license: String,
+    /// Where the weights come from, for people.
+    pub source: String,
+    pub detector: Detector,
+    /// Recognisers in order of preference: the first that reads all the languages asked for is used.
+    pub recognisers: Vec<Recogniser>,
+    /// Turns pages upright, where the bundle can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orientation: Option<Orientation>,
+    /// Turns single lines upright; used only where it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line_orientation: Option<LineOrientation>,
+    /// Memory that a pod needs, by strategy, as measured.
+    pub memory: BTreeMap<String, Memory>,
+    /// What a page costs, in units that no hardware changes.
+    pub cost: Cost,
+}
+
+impl Manifest {
+    /// The value of `schema` that this version reads.
+    pub const SCHEMA: &'static str = "ocrpool.dev/bundle/v1";
+}
+
+/// What a bundle does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Finds lines and reads them.
+    TextLines,
+}
+
+/// A file of the bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct File {
+    /// Name inside the bundle's folder; no separators.
+    pub file: String,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+}
+
+/// How pixel values become the network's input: `(value / 255 - mean) / std`, channels in the order blue, green, red.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Normalise {
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+}
+
+/// Which side of a page is brought to a size before detection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LimitSide {
+    /// The shorter side is enlarged to the limit where it is below.
+    Min,
+    /// The longer side is reduced to the limit where it is above.
+    Max,
+}
+
+/// The text detector: a network whose output is a map of the probability that a pixel belongs to text (DB, arXiv 1911.08947).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Detector {
+    pub file: File,
+    /// The network's name, for people and for the check that the file is what it says.
+    pub architecture: String,
+    pub normalise: Normalise,
+    /// Which side `limit_length` speaks of.
+    pub limit_side: LimitSide,
+    /// Pixels.
+    pub limit_length: u32,
+    /// Longest side that the network is ever given, in pixels.
+    pub max_length: u32,
+    /// A pixel above this probability is text.
+    pub threshold: f32,
+    /// A box whose mean probability is below this is dropped.
+    pub box_threshold: f32,
+    /// How far a box is grown: area x ratio / perimeter on each side.
+    pub unclip_ratio: f32,
+    /// Most boxes of a page.
+    pub max_candidates: u32,
+    /// Grow the mask by a pixel to the right and below before boxes are searched, as RapidOCR does.
+    #[serde(default)]
+    pub dilate: bool,
+}
+
+/// A text recogniser: a network that reads one line, 48 pixels high, into steps of characters (CTC).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Recogniser {
+    /// Name inside the bundle, such as `latin` or `full`.
+    pub name: String,
+    pub file: File,
+    /// One entry a line, UTF-8, without the blank and without the space: class 0 is the blank, the last class the space.
+    pub dictionary: File,
+    /// Classes of the output: entries of the dictionary + 2.
+    pub classes: u32,
+    /// The network's name, for people and for the check that the file is what it says.
+    pub architecture: String,
+    /// What the network's outputs are.
+    pub output: RecogniserOutput,
+    /// BCP 47 tags of the languages that the dictionary can write.
+    pub languages: Vec<String>,
+    pub normalise: Normalise,
+    /// Height of a line in pixels.
+    pub height: u32,
+    /// A line's width is padded to the next multiple, so that equal widths can share a batch.
+    pub width_multiple: u32,
+    /// A line is padded to at least this width.
+    pub min_width: u32,
+    /// A longer line is squeezed to this width.
+    pub max_width: u32,
+    /// Most lines of a batch.
+    pub batch: u32,
+    /// Above this probability of a space between two characters, at a step that emitted none, a space is put in.
+    /// Absent: no space is recovered. The recogniser rarely emits spaces between words set close; the probability
+    /// still rises there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space_threshold: Option<f32>,
+    /// A line below this confidence is dropped as no text at all.
+    pub drop_score: f32,
+}
+
+/// What a recogniser's outputs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecogniserOutput {
+    /// One output `[N, T, classes]` of probabilities.
+    Probabilities,
+    /// Three outputs `[N, T]`: `index` (i64) of the likeliest class, its `probability`, and the probability of a `space`.
+    Reduced,
+}
+
+/// A classifier of a page's orientation: 0, 90, 180 or 270 degrees.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Orientation {
+    pub file: File,
+    pub normalise: Normalise,
+    /// The shorter side is resized to this, in pixels.
+    pub resize: u32,
+    /// The square cut from the middle, in pixels.
+    pub crop: u32,
+    /// Below this probability a page is left as it is.
+    pub threshold: f32,
+}
+
+/// A classifier of a line's orientation: 0 or 180 degrees.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LineOrientation {
+    pub file: File,
+    pub normalise: Normalise,
+    /// Height of the input in pixels.
+    pub height: u32,
+    /// Width of the input in pixels.
+    pub width: u32,
+    /// Below this probability a line is left as it is.
+    pub threshold: f32,
+}
+
+/// Memory of a pod, in MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Memory {
+    /// With the models loaded and nothing to do.
+    pub idle_mib: u32,
+    /// Highest over a long run, at concurrency 1.
+    pub peak_mib: u32,
+    /// What each further page in work adds.
+    pub per_page_mib: u32,
+}
+
+/// Units of work (see the design, section 6): how much one megapixel of detection and one line of recognition weigh.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cost {
+    /// Units of a megapixel given to the detector.
+    pub detect_megapixel: f64,
+    /// Units of a line of 320 pixels given to the recogniser; other widths in proportion.
+    pub recognise_line: f64,
+    /// Units that one core of the reference machine does in a second, until a pod has measured its own.
+    pub units_per_core_second: f64,
+}

@@ -1,0 +1,113 @@
+//! Body of `GET /status` on the admin port: what a pod really runs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{document::ModelRef, health::LoadProgress};
+
+/// What a pod really runs, and how busy it is. Proof, not intent: every field is read from what is running.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
+pub struct PodStatus {
+    pub version: String,
+    pub load: LoadProgress,
+    /// Absent until the bundle's manifest was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelStatus>,
+    pub hardware: Hardware,
+    pub engine: EngineStatus,
+    pub sandbox: SandboxStatus,
+    pub work: Work,
+    pub memory: MemoryStatus,
+}
+
+/// The bundle that is loaded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
+pub struct ModelStatus {
+    #[serde(flatten)]
+    pub model: ModelRef,
+    /// Where it was found: `image`, `volume` or `path`.
+    pub source: String,
+    /// Bytes of all its files.
+    pub bytes: u64,
+    /// The recogniser in use.
+    pub recogniser: String,
+    /// Languages that were asked for.
+    pub languages: Vec<String>,
+}
+
+/// What is there to compute with. GiB are of 1024^3 bytes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
+pub struct Hardware {
+    pub gpu_available: bool,
+    pub gpu_count: u32,
+    pub gpu_memory_gb: f64,
+    /// Memory of the machine, or the cgroup's limit where that is lower.
+    pub cpu_ram_gb: f64,
+    /// Of that, what is not in use.
+    pub cpu_available_gb: f64,
+    /// Cores that the cgroup's quota and the affinity mask leave, rounded up.
+    pub cpu_threads: u32,
+    /// Where `cpu_threads` comes from: `cgroup`, `affinity` or `setting`.
+    pub cpu_threads_source: String,
+}
+
+/// What the models run on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
+pub struct EngineStatus {
+    pub strategy: String,
+    pub execution_provider: String,
+    pub precision: String,
+    /// Version of ONNX Runtime.
+    pub runtime: String,
+    pub detect_threads: u32,
+    pub recognise_threads: u32,
+    /// Line-shaped work that waits.
+    pub queued: u64,
+}
+
+/// How the decode processes are confined.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
+pub struct SandboxStatus {
+    /// ABI version of Landlock; 0 where the kernel has none.
+    pub landlock_abi: u32,
+    pub seccomp: bool,
+    /// Processes alive.
+    pub processes: u32,
+    /// Processes that had to be replaced because they died or were ended, since the start.
+    pub deaths: u64,
+}
+
+/// Work done and waiting, in units that no hardware changes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
+pub struct Work {
+    pub in_flight: u64,
+    pub queued: u64,
+    pub capacity: u64,
+    /// Units done since the start.
+    pub units: f64,
+    /// Seconds in which at least one engine thread was at work, summed over the threads.
+    pub busy_seconds: f64,
+    pub pages: u64,
+    pub lines: u64,
+    pub draining: bool,
+}
+
+/// Memory of the server and its decode processes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
+pub struct MemoryStatus {
+    /// Resident memory of the server, in bytes.
+    pub resident_bytes: u64,
+    /// Highest resident memory of the server, in bytes.
+    pub peak_resident_bytes: u64,
+    /// Highest resident memory during the load, in bytes.
+    pub load_peak_bytes: u64,
+    /// Limit of the cgroup; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
+}
