@@ -108,6 +108,7 @@ fn parse_stat(stat: &str) -> Option<Stat> {
 /// Samples the memory of a process tree in a thread until it is stopped or dropped.
 pub struct Sampler {
     samples: Arc<Mutex<Vec<(Instant, u64)>>>,
+    cpu_seconds: Arc<Mutex<Option<f64>>>,
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -120,20 +121,24 @@ impl Sampler {
     #[must_use]
     pub fn start(root: u32) -> Self {
         let samples = Arc::new(Mutex::new(Vec::new()));
+        let cpu_seconds = Arc::new(Mutex::new(None));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
-            let (samples, stop) = (Arc::clone(&samples), Arc::clone(&stop));
+            let (samples, cpu_seconds, stop) = (Arc::clone(&samples), Arc::clone(&cpu_seconds), Arc::clone(&stop));
             move || {
                 while !stop.load(Ordering::Relaxed) {
                     // The end of the process is for the suite to notice.
                     if let Ok(pss) = tree_pss(root) {
                         samples.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), pss));
                     }
+                    if let Ok(seconds) = tree_cpu_seconds(root) {
+                        *cpu_seconds.lock().unwrap_or_else(PoisonError::into_inner) = Some(seconds);
+                    }
                     thread::sleep(Self::INTERVAL);
                 }
             }
         });
-        Self { samples, stop, thread: Some(thread) }
+        Self { samples, cpu_seconds, stop, thread: Some(thread) }
     }
 
     /// Highest memory in bytes since the start.
@@ -142,6 +147,15 @@ impl Sampler {
     /// If nothing was sampled: a peak of nothing would pass every limit.
     pub fn peak(&self) -> anyhow::Result<u64> {
         self.peak_between(Instant::now() - Duration::from_secs(86_400), Instant::now())
+    }
+
+    /// Processor time of the tree when it was last sampled: what a program used that has ended since, but for the last
+    /// interval.
+    ///
+    /// # Errors
+    /// If nothing was sampled.
+    pub fn last_cpu_seconds(&self) -> anyhow::Result<f64> {
+        self.cpu_seconds.lock().unwrap_or_else(PoisonError::into_inner).context("no sample of processor time was taken")
     }
 
     /// Highest memory in bytes between two moments.
@@ -216,7 +230,8 @@ mod tests {
 
     #[test]
     fn a_peak_without_samples_is_an_error() {
-        let sampler = Sampler { samples: Arc::default(), stop: Arc::default(), thread: None };
+        let sampler =
+            Sampler { samples: Arc::default(), cpu_seconds: Arc::default(), stop: Arc::default(), thread: None };
         assert!(sampler.peak().is_err());
         let now = Instant::now();
         sampler.samples.lock().unwrap().extend([(now, 5), (now + Duration::from_secs(60), 9)]);
