@@ -12,5 +12,6 @@ pub mod pdf;
 pub mod program;
 pub mod score;
 pub mod server;
+pub mod slow;
 pub mod suite;
 pub mod work;
