@@ -69,7 +69,7 @@ pub fn tree_cpu_seconds(root: u32) -> anyhow::Result<f64> {
     Ok(seconds)
 }
 
-/// USER_HZ, the unit of times in `/proc`: 100 on x86-64 and arm64, whatever the kernel's own clock does.
+/// `USER_HZ`, the unit of times in `/proc`: 100 on x86-64 and arm64, whatever the kernel's own clock does.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// True for the errors that reading `/proc` gives for a process that ended meanwhile.
@@ -107,6 +107,7 @@ fn parse_stat(stat: &str) -> Option<Stat> {
 
 /// Samples the memory of a process tree in a thread until it is stopped or dropped.
 pub struct Sampler {
+    started: Instant,
     samples: Arc<Mutex<Vec<(Instant, u64)>>>,
     cpu_seconds: Arc<Mutex<Option<f64>>>,
     stop: Arc<AtomicBool>,
@@ -138,7 +139,7 @@ impl Sampler {
                 }
             }
         });
-        Self { samples, cpu_seconds, stop, thread: Some(thread) }
+        Self { started: Instant::now(), samples, cpu_seconds, stop, thread: Some(thread) }
     }
 
     /// Highest memory in bytes since the start.
@@ -146,7 +147,7 @@ impl Sampler {
     /// # Errors
     /// If nothing was sampled: a peak of nothing would pass every limit.
     pub fn peak(&self) -> anyhow::Result<u64> {
-        self.peak_between(Instant::now() - Duration::from_secs(86_400), Instant::now())
+        self.peak_between(self.started, Instant::now())
     }
 
     /// Processor time of the tree when it was last sampled: what a program used that has ended since, but for the last
@@ -230,11 +231,16 @@ mod tests {
 
     #[test]
     fn a_peak_without_samples_is_an_error() {
-        let sampler =
-            Sampler { samples: Arc::default(), cpu_seconds: Arc::default(), stop: Arc::default(), thread: None };
+        let sampler = Sampler {
+            started: Instant::now(),
+            samples: Arc::default(),
+            cpu_seconds: Arc::default(),
+            stop: Arc::default(),
+            thread: None,
+        };
         assert!(sampler.peak().is_err());
         let now = Instant::now();
-        sampler.samples.lock().unwrap().extend([(now, 5), (now + Duration::from_secs(60), 9)]);
+        sampler.samples.lock().unwrap().extend([(now, 5), (now + Duration::from_mins(1), 9)]);
         assert_eq!(sampler.peak_between(now, now + Duration::from_secs(1)).unwrap(), 5);
         assert_eq!(sampler.peak_between(now, now + Duration::from_secs(61)).unwrap(), 9);
     }

@@ -77,7 +77,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> anyhow::Re
 /// # Errors
 /// If it cannot be started or does not end within two minutes.
 pub fn run_with(mut command: Command, input: Option<Vec<u8>>) -> anyhow::Result<Run> {
-    const LIMIT: Duration = Duration::from_secs(120);
+    const LIMIT: Duration = Duration::from_mins(2);
     let started = Instant::now();
     let program = command.get_program().to_string_lossy().into_owned();
     command

@@ -27,7 +27,7 @@ const DEATHS: &str = "ocr_decode_process_deaths_total";
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     suite.case("every_kind_is_answered_as_it_should_be_and_the_server_goes_on", every_kind);
-    suite.case_with(Shared::find(), "odd_and_broken_real_documents_are_answered", real_documents);
+    suite.case_with(Shared::find(), "odd_and_broken_real_documents_are_answered", |shared| real_documents(&shared));
     suite.case_with(Shared::find(), "good_pages_among_hostile_ones_are_read_as_if_alone", |shared| mixed(&shared));
     suite.run()
 }
@@ -64,9 +64,9 @@ fn odd_documents(shared: &Shared) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn real_documents(shared: Shared) -> anyhow::Result<()> {
+fn real_documents(shared: &Shared) -> anyhow::Result<()> {
     let mut server = Server::start(&Options::new())?;
-    for file in odd_documents(&shared)? {
+    for file in odd_documents(shared)? {
         let name = data::name(&file);
         let answer = server.api().post("/v1/ocr", data::read(&file)?).with_context(|| name.clone())?;
         let codes = answer.codes().with_context(|| name.clone())?;

@@ -93,7 +93,8 @@ fn scan(server: &Server) -> anyhow::Result<()> {
     ensure!(page.line_count == page.lines.len() && page.line_count > 30, "{} lines", page.line_count);
     let joined = page.lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n");
     ensure!(page.text == joined && document.text == page.text, "the text is not that of the lines");
-    let mean = page.lines.iter().map(|line| f64::from(line.confidence)).sum::<f64>() / page.lines.len() as f64;
+    let lines = f64::from(u32::try_from(page.lines.len())?);
+    let mean = page.lines.iter().map(|line| f64::from(line.confidence)).sum::<f64>() / lines;
     ensure!((mean - f64::from(page.avg_confidence)).abs() < 0.01 && mean > 0.9, "{mean} {}", page.avg_confidence);
     for line in &page.lines {
         ensure!((0.0..=1.0).contains(&line.confidence), "{line:?}");
@@ -199,7 +200,7 @@ fn ndjson(server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn encoded(picture: DynamicImage, format: ImageFormat) -> anyhow::Result<Vec<u8>> {
+fn encoded(picture: &DynamicImage, format: ImageFormat) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, format)?;
     Ok(bytes.into_inner())
@@ -227,7 +228,7 @@ fn animated_gif(server: &Server) -> anyhow::Result<()> {
 fn blank(server: &Server) -> anyhow::Result<()> {
     for (name, colour) in [("white", [255; 3]), ("grey", [128; 3]), ("black", [0; 3])] {
         let picture = image::RgbImage::from_pixel(800, 600, image::Rgb(colour));
-        let answer = server.api().post("/v1/ocr", encoded(picture.into(), ImageFormat::Png)?)?;
+        let answer = server.api().post("/v1/ocr", encoded(&picture.into(), ImageFormat::Png)?)?;
         let document = answer.document()?;
         let page = &document.pages[0];
         ensure!(
@@ -236,7 +237,11 @@ fn blank(server: &Server) -> anyhow::Result<()> {
             answer.describe()
         );
         ensure!(page.warnings.contains(&Warning::Blank), "{name}: {:?}", page.warnings);
-        ensure!(document.avg_confidence == 0.0 && page.avg_confidence == 0.0, "{name}: {}", answer.describe());
+        ensure!(
+            document.avg_confidence.abs().max(page.avg_confidence.abs()) < f32::EPSILON,
+            "{name}: {}",
+            answer.describe()
+        );
     }
     Ok(())
 }
@@ -257,7 +262,7 @@ fn parameters(server: &Server) -> anyhow::Result<()> {
     );
     // A page that lies on its head is turned by the model, and by hand; boxes stay in its own pixels.
     let scan = image::load_from_memory(&scan_bytes()?)?;
-    let turned = encoded(scan.rotate180(), ImageFormat::Png)?;
+    let turned = encoded(&scan.rotate180(), ImageFormat::Png)?;
     for (query, orientation) in [("orientation=auto", 180), ("orientation=180", 180)] {
         let document = ask(query, turned.clone())?;
         ensure!(document.text.contains(SCAN_PHRASE), "{query}: {}", document.text);
@@ -267,7 +272,7 @@ fn parameters(server: &Server) -> anyhow::Result<()> {
         ensure!(first.bbox[0][1] > 1_200.0, "{query}: the first line of the text stands below: {:?}", first.bbox);
     }
     let (width, height) = scan.dimensions();
-    let left = ask("orientation=auto", encoded(scan.rotate270(), ImageFormat::Png)?)?;
+    let left = ask("orientation=auto", encoded(&scan.rotate270(), ImageFormat::Png)?)?;
     ensure!(left.text.contains(SCAN_PHRASE) && left.pages[0].orientation == 90, "{}", left.pages[0].orientation);
     ensure!(
         (left.pages[0].image_width, left.pages[0].image_height) == (height, width),
@@ -280,7 +285,8 @@ fn parameters(server: &Server) -> anyhow::Result<()> {
 /// A request that must be refused: what it is, the request, its code, and what the message must contain.
 type Refused = (&'static str, reqwest::blocking::RequestBuilder, ErrorCode, &'static [&'static str]);
 
-fn bad_input(server: &Server) -> anyhow::Result<()> {
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn bad_requests(server: &Server) -> anyhow::Result<Vec<Refused>> {
     let kind = |name: &str| -> anyhow::Result<Vec<u8>> {
         Ok(hostile::kinds(1).into_iter().find(|kind| kind.name == name).with_context(|| name.to_owned())?.bytes)
     };
@@ -292,7 +298,7 @@ fn bad_input(server: &Server) -> anyhow::Result<()> {
     let mut jpeg = scan_bytes()?;
     jpeg.truncate(jpeg.len() / 2);
     let encrypted = kind("pdf_encrypted")?;
-    let refused: Vec<Refused> = vec![
+    Ok(vec![
         ("an empty body", post("/v1/ocr"), ErrorCode::EmptyBody, &[]),
         ("a file of 0 bytes", form("file", Vec::new()), ErrorCode::EmptyBody, &["file"]),
         ("a form without the part", form("image", scan_bytes()?), ErrorCode::EmptyBody, &["file"]),
@@ -384,9 +390,12 @@ fn bad_input(server: &Server) -> anyhow::Result<()> {
             ErrorCode::BadRequest,
             &["seconds"],
         ),
-    ];
+    ])
+}
+
+fn bad_input(server: &Server) -> anyhow::Result<()> {
     let mut wrong = Vec::new();
-    for (name, request, code, bits) in refused {
+    for (name, request, code, bits) in bad_requests(server)? {
         let answer = send(request).with_context(|| name)?;
         match answer.error() {
             Ok(body) => {
@@ -417,11 +426,11 @@ fn bad_input(server: &Server) -> anyhow::Result<()> {
 }
 
 fn too_large(server: &Server) -> anyhow::Result<()> {
-    const LENGTH: u64 = 11 << 20;
-    let with_length = send(server.api().request(Method::POST, "/v1/ocr").body(vec![0xff; LENGTH as usize]))?;
-    let without = Body::new(std::io::repeat(0xff).take(LENGTH));
+    const LENGTH: usize = 11 << 20;
+    let with_length = send(server.api().request(Method::POST, "/v1/ocr").body(vec![0xff; LENGTH]))?;
+    let without = Body::new(std::io::repeat(0xff).take(LENGTH as u64));
     let without_length = send(server.api().request(Method::POST, "/v1/ocr").body(without))?;
-    let in_a_form = server.api().post_form("/v1/ocr", "file", "large.bin", vec![0xff; LENGTH as usize])?;
+    let in_a_form = server.api().post_form("/v1/ocr", "file", "large.bin", vec![0xff; LENGTH])?;
     for answer in [with_length, without_length, in_a_form] {
         let error = answer.error()?.error;
         ensure!(error.code == ErrorCode::TooLarge && error.message.contains("10"), "{}", answer.describe());
@@ -503,9 +512,9 @@ fn metrics(server: &Server) -> anyhow::Result<()> {
         ensure!(after.has(name), "no {name} among {:?}", after.names());
     }
     let requests = after.sum("ocr_requests_total")? - before.sum("ocr_requests_total")?;
-    ensure!(requests == 2.0, "{requests} requests were counted");
+    ensure!((requests - 2.0).abs() < 0.5, "{requests} requests were counted");
     let pages = after.sum("ocr_pages_total")? - before.sum("ocr_pages_total")?;
-    ensure!(pages == 2.0, "{pages} pages were counted");
+    ensure!((pages - 2.0).abs() < 0.5, "{pages} pages were counted");
     for name in ["ocr_units_total", "ocr_busy_seconds_total"] {
         ensure!(after.sum(name)? > before.sum(name)?, "{name} stands still");
     }

@@ -52,7 +52,7 @@ fn scans(pages: usize) -> anyhow::Result<Vec<u8>> {
 fn start() -> anyhow::Result<()> {
     let mut server = Server::launch(&Options::new())?;
     let live = server.wait_live(Duration::from_secs(20))?;
-    let ready = server.wait_ready(Duration::from_secs(60))?;
+    let ready = server.wait_ready(Duration::from_mins(1))?;
     println!("alive after {:.0} ms, ready after {:.2} s", live.as_secs_f64() * 1e3, ready.as_secs_f64());
     ensure!(live <= LIVE, "alive after {live:?}");
     ensure!(ready <= READY, "ready after {ready:?}");

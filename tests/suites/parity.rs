@@ -1,6 +1,9 @@
 //! With RapidOCR's parameters ours finds RapidOCR's boxes and reads its lines: a slip in the port shows here.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, ensure};
 use ocr_api::Line;
@@ -43,7 +46,7 @@ struct Peer {
     texts: Vec<String>,
 }
 
-fn parity(shared: &Shared, python: &PathBuf, bundle: &PathBuf) -> anyhow::Result<()> {
+fn parity(shared: &Shared, python: &Path, bundle: &Path) -> anyhow::Result<()> {
     let mut receipts = shared.receipts()?;
     // Every fourth of the 80: long and short ones.
     receipts = receipts.into_iter().step_by(4).take(if is_long() { 20 } else { 6 }).collect();
@@ -60,12 +63,12 @@ fn parity(shared: &Shared, python: &PathBuf, bundle: &PathBuf) -> anyhow::Result
 
     let bundle = bundle.display().to_string();
     let server = Server::start(&Options::new().arguments(["--model", &bundle, "--orientation", "0"]))?;
-    let (mut boxes, mut matched, mut equal) = (0, 0, 0);
+    let (mut boxes, mut matched, mut equal) = (0_u32, 0_u32, 0_u32);
     for (receipt, peer) in receipts.iter().zip(&peers) {
         let ours = server.api().read(data::read(receipt)?)?;
         let lines = &ours.pages[0].lines;
         // Boxes that only one of the two has count against both.
-        boxes += peer.boxes.len().max(lines.len());
+        boxes += u32::try_from(peer.boxes.len().max(lines.len()))?;
         let mut left: Vec<&Line> = lines.iter().collect();
         for (theirs, text) in peer.boxes.iter().zip(&peer.texts) {
             let Some(at) = left.iter().position(|line| distance(&line.bbox, theirs) <= NEAR) else {
@@ -85,7 +88,7 @@ fn parity(shared: &Shared, python: &PathBuf, bundle: &PathBuf) -> anyhow::Result
         }
     }
     println!("parity: {matched} of {boxes} boxes within {NEAR} px, {equal} of {matched} lines equal");
-    ensure!(f64::from(matched) >= SHARE * boxes as f64, "{matched} of {boxes} boxes");
+    ensure!(f64::from(matched) >= SHARE * f64::from(boxes), "{matched} of {boxes} boxes");
     ensure!(f64::from(equal) >= SHARE * f64::from(matched), "{equal} of {matched} lines");
     Ok(())
 }

@@ -114,7 +114,7 @@ fn ours(server: &Server, receipts: &[PathBuf]) -> anyhow::Result<Round> {
     server.api().read(data::read(&receipts[0])?)?;
     let sampler = Sampler::start(server.pid());
     let cpu = tree_cpu_seconds(server.pid())?;
-    let (mut seconds, mut texts, mut tsv) = (0.0, Vec::new(), String::new());
+    let (mut seconds, mut texts, mut tsv) = (0.0, Vec::new(), Vec::new());
     for receipt in receipts {
         let bytes = data::read(receipt)?;
         let sent = Instant::now();
@@ -122,10 +122,16 @@ fn ours(server: &Server, receipts: &[PathBuf]) -> anyhow::Result<Round> {
         let took = sent.elapsed().as_secs_f64();
         seconds += took;
         let text = document.text.replace(['\t', '\n', '\u{c}'], " ");
-        tsv.push_str(&format!("{}\t{took:.4}\t{text}\n", data::name(receipt)));
+        writeln!(tsv, "{}\t{took:.4}\t{text}", data::name(receipt))?;
         texts.push(text);
     }
-    Ok(Round { seconds, cpu_seconds: tree_cpu_seconds(server.pid())? - cpu, peak_bytes: sampler.peak()?, texts, tsv })
+    Ok(Round {
+        seconds,
+        cpu_seconds: tree_cpu_seconds(server.pid())? - cpu,
+        peak_bytes: sampler.peak()?,
+        texts,
+        tsv: String::from_utf8(tsv)?,
+    })
 }
 
 /// The page of the warm-up comes first in the folder, and is left out of all but CPU and memory.
@@ -212,7 +218,7 @@ fn report(
     let rate = |round: &Round| pages / round.seconds;
     println!("pages {}, one at a time, {} rounds; median (lowest to highest)", receipts.len(), rounds.len());
     for (index, contestant) in contestants.iter().enumerate() {
-        let last = of(index).last().context("no round")?;
+        let last = of(index).next_back().context("no round")?;
         let mut score = WordScore::default();
         for (receipt, text) in receipts.iter().zip(&last.texts) {
             score.add(&shared.receipt_truth(receipt)?, text);
