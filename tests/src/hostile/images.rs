@@ -220,7 +220,7 @@ fn tiff_with(strips: u32, width: u32, height: u32) -> Vec<u8> {
             (259, 3, 1, 1),
             (262, 3, 1, 1),
             (273, 4, strips, 110),
-            (278, 4, 1, 1),
+            (278, 4, 1, if strips == 1 { height } else { 1 }),
             (279, 4, strips, 110),
         ],
         0,
