@@ -39,16 +39,16 @@ fn middle(page: &Bitmap, side: u32) -> Bitmap {
     Bitmap::new(width, height, page.channels(), pixels).unwrap_or_else(|| page.clone())
 }
 
-/// The turn that puts the page upright, from the classifier's four probabilities: how far the page was turned
-/// counter-clockwise is how far it is turned back. None where the likeliest is below the threshold, since a page turned
+/// The turn that puts the page upright, from the classifier's four probabilities: that the page was turned clockwise by 0,
+/// 90, 180 and 270 degrees, so that it is turned by what is left to a whole turn. None where the likeliest is below the threshold, since a page turned
 /// wrongly is lost, and one left as it was may still be read.
 #[must_use]
 pub fn upright_turn(probabilities: &[f32], threshold: f32) -> Turn {
     let likeliest = probabilities.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
     match likeliest {
-        Some((1, probability)) if probability >= threshold => Turn::Quarter,
+        Some((1, probability)) if probability >= threshold => Turn::ThreeQuarters,
         Some((2, probability)) if probability >= threshold => Turn::Half,
-        Some((3, probability)) if probability >= threshold => Turn::ThreeQuarters,
+        Some((3, probability)) if probability >= threshold => Turn::Quarter,
         _ => Turn::None,
     }
 }
@@ -86,6 +86,7 @@ mod tests {
     #[test]
     fn a_page_is_turned_only_where_the_model_is_sure() {
         assert_eq!(upright_turn(&[0.0, 0.02, 0.95, 0.03], 0.9), Turn::Half);
+        assert_eq!(upright_turn(&[0.0, 0.95, 0.02, 0.03], 0.9), Turn::ThreeQuarters);
         assert_eq!(upright_turn(&[0.1, 0.8, 0.1, 0.0], 0.9), Turn::None);
         assert_eq!(upright_turn(&[], 0.9), Turn::None);
     }
