@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The sub-commands.
+
+pub mod decode;
+pub mod sandbox;
