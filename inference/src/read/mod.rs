@@ -1,7 +1,9 @@
 //! Documents to pages of text: joins the stages.
 
+mod document;
 mod pages;
 
+pub use document::document_from_pages;
 pub use pages::{PageRanges, PageRangesError};
 
 use std::{sync::Arc, time::Instant};

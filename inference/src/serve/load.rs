@@ -9,6 +9,7 @@ use ocr_api::{LoadProgress, LoadStage};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    app::App,
     backend::{Backend, Loader},
     process,
 };
@@ -169,17 +170,19 @@ const fn back_off(attempt: u32) -> Duration {
 ///
 /// # Errors
 /// Where another attempt would end the same way.
-pub(super) async fn load(loader: Arc<dyn Loader>, state: Arc<LoadState>, meter: Arc<Meter>) -> Result<(), LoadError> {
+pub(super) async fn load(app: Arc<App>) -> Result<(), LoadError> {
+    let state = &app.load;
     for attempt in 1_u32.. {
         state.begin(attempt);
-        match attempt_on_thread(&loader, &state, &meter).await {
+        match attempt_on_thread(&app.loader, state, &app.meter).await {
             Ok(backend) => {
-                ready(&state, backend, &meter);
+                ready(state, backend, &app.meter);
                 return Ok(());
             }
             Err(error @ LoadError::OutOfMemory { .. }) => return Err(error),
             Err(error) => {
                 let wait = back_off(attempt);
+                app.metrics.load_failed();
                 state.fail(&error, wait);
                 tracing::error!(attempt, retry_seconds = wait.as_secs(), error = %error, "loading models failed");
                 tokio::time::sleep(wait).await;
