@@ -59,6 +59,7 @@ pub struct Reader {
 
 struct Inner {
     model: ModelRef,
+    bundle_bytes: u64,
     detector: Detector,
     recogniser: Recogniser,
     dictionary: Dictionary,
@@ -96,6 +97,8 @@ pub struct Strategy {
     pub name: &'static str,
     pub execution_provider: &'static str,
     pub precision: &'static str,
+    /// Version of ONNX Runtime.
+    pub runtime: String,
     pub detect_threads: usize,
     pub recognise_threads: usize,
 }
@@ -124,6 +127,12 @@ impl Reader {
     #[must_use]
     pub fn recogniser(&self) -> &str {
         &self.inner.recogniser.name
+    }
+
+    /// Bytes of the bundle's files.
+    #[must_use]
+    pub fn bundle_bytes(&self) -> u64 {
+        self.inner.bundle_bytes
     }
 
     /// What the networks run on.
