@@ -84,9 +84,7 @@ impl LoadState {
             elapsed_seconds: round_to_ms(inner.took.unwrap_or_else(|| inner.began.elapsed())),
             attempt: inner.attempt,
             error: inner.error.clone(),
-            retry_in_seconds: inner
-                .retry_at
-                .map(|at| round_to_ms(at.saturating_duration_since(Instant::now()))),
+            retry_in_seconds: inner.retry_at.map(|at| round_to_ms(at.saturating_duration_since(Instant::now()))),
         }
     }
 

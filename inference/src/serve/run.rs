@@ -70,7 +70,8 @@ impl Server {
         let listen = settings.listen;
         let api = listen::bind(listen.listen, listen.port).await?;
         let admin = listen::bind(listen.listen, listen.admin_port).await?;
-        let start = |source: std::io::Error| ServeError::Start { what: "opening the ports failed", source: source.into() };
+        let start =
+            |source: std::io::Error| ServeError::Start { what: "opening the ports failed", source: source.into() };
         Ok(Self {
             api_address: api.local_addr().map_err(start)?,
             admin_address: admin.local_addr().map_err(start)?,
@@ -162,7 +163,8 @@ fn start_admin(
     app: Arc<App>,
     closing: CancellationToken,
 ) -> Result<oneshot::Receiver<()>, ServeError> {
-    let failed = |source: std::io::Error| ServeError::Start { what: "starting the admin port failed", source: source.into() };
+    let failed =
+        |source: std::io::Error| ServeError::Start { what: "starting the admin port failed", source: source.into() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let connections = app.settings.connections;
     let bounds = Bounds { connections: ADMIN_CONNECTIONS, header: connections.header(), idle: connections.idle() };

@@ -72,8 +72,9 @@ fn is_service_variable(name: &str, value: &OsStr) -> bool {
     if name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_") {
         return true;
     }
-    let links_to_service =
-        || value.to_str().is_some_and(|value| ["tcp://", "udp://", "sctp://"].iter().any(|kind| value.starts_with(kind)));
+    let links_to_service = || {
+        value.to_str().is_some_and(|value| ["tcp://", "udp://", "sctp://"].iter().any(|kind| value.starts_with(kind)))
+    };
     if name.ends_with("_PORT") {
         return links_to_service();
     }
