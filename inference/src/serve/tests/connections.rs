@@ -130,7 +130,7 @@ async fn a_kept_connection_takes_the_next_request() {
 async fn a_head_that_is_no_http_ends_its_connection_alone() {
     let bench = Bench::new().await;
     let (address, _closing) = listening(&bench, BOUNDS).await;
-    for bytes in [&b"\x00\x01\x02\x03\r\n\r\n"[..], b"GET / HTTP/9.9\r\n\r\n", &[b'A'; 200_000]] {
+    for bytes in [&b"\x00\x01\x02\x03\r\n\r\n"[..], b"GET / HTTP/9.9\r\n\r\n", &vec![b'A'; 200_000]] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let _ = stream.write_all(bytes).await;
         let mut answer = Vec::new();
