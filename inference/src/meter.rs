@@ -233,6 +233,7 @@ impl Drop for EngineWork {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "sums of whole numbers are exact")]
 mod tests {
     use super::*;
 

@@ -16,7 +16,7 @@ use super::{
 use crate::meter::Meter;
 
 /// Longest wait between two attempts.
-const MAX_BACK_OFF: Duration = Duration::from_secs(60);
+const MAX_BACK_OFF: Duration = Duration::from_mins(1);
 
 /// Why a load failed.
 #[derive(Debug, thiserror::Error)]

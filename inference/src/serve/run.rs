@@ -24,7 +24,7 @@ use crate::settings::ServeSettings;
 const WATCH: Duration = Duration::from_secs(1);
 
 /// How often the memory in use is logged.
-const MEMORY_LOG: Duration = Duration::from_secs(60);
+const MEMORY_LOG: Duration = Duration::from_mins(1);
 
 /// How long the last answers have to leave, after the last request is done.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -197,7 +197,9 @@ async fn drain(app: &App, signal: Signal, closing: &CancellationToken, serving: 
         queued = app.admission.queued(),
         "draining"
     );
-    tokio::time::sleep(delay).await;
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
     app.enter_phase(Phase::Refusing);
     let in_time = tokio::time::timeout(drain.deadline(), app.admission.emptied()).await.is_ok();
     if !in_time {
@@ -214,7 +216,7 @@ async fn drain(app: &App, signal: Signal, closing: &CancellationToken, serving: 
 }
 
 /// Lets `/live` fail while the engine is stuck, and says so where it will be looked for after the restart.
-async fn watch(app: Arc<App>) {
+pub(super) async fn watch(app: Arc<App>) {
     let limit = app.settings.limits.watchdog();
     let mut watchdog = Watchdog::new(limit, Instant::now());
     let mut ticks = tokio::time::interval(WATCH);
@@ -235,7 +237,7 @@ async fn watch(app: Arc<App>) {
     }
 }
 
-async fn log_memory() {
+pub(super) async fn log_memory() {
     let mut ticks = tokio::time::interval(MEMORY_LOG);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

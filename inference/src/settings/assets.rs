@@ -22,11 +22,11 @@ pub struct AssetSettings {
     #[arg(long, env = "OCR_BUNDLES", value_name = "DIR")]
     pub bundles: Option<PathBuf>,
 
-    /// ONNX Runtime's library [default: lib/<arch>/libonnxruntime.so in the assets]
+    /// Library that runs the models [default: lib/ARCH/libonnxruntime.so in the assets]
     #[arg(long, env = "OCR_ONNXRUNTIME", value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
 
-    /// PDFium's library [default: lib/<arch>/libpdfium.so in the assets]
+    /// Library that opens PDFs [default: lib/ARCH/libpdfium.so in the assets]
     #[arg(long, env = "OCR_PDFIUM", value_name = "FILE")]
     pub pdfium: Option<PathBuf>,
 
@@ -42,7 +42,7 @@ pub struct Assets {
     pub bundles: PathBuf,
     /// ONNX Runtime's library.
     pub onnxruntime: PathBuf,
-    /// PDFium's library.
+    /// `PDFium`'s library.
     pub pdfium: PathBuf,
     /// Folder with fonts.
     pub fonts: PathBuf,
