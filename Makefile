@@ -33,7 +33,8 @@ build: ## Builds the programs: target/release/ocr
 .PHONY: assets
 assets: ## Brings model weights and native libraries and builds the model bundles, under assets/
 	@test -x target/$(PROFILE)/ocr-assets || cargo build --locked --profile $(PROFILE) $(PROGRAMS)
-	target/$(PROFILE)/ocr-assets
+	target/$(PROFILE)/ocr-assets fetch
+	target/$(PROFILE)/ocr-assets bundles
 
 .PHONY: read
 read: build assets ## Reads files: make read FILES="a.jpg b.pdf"

@@ -10,7 +10,7 @@ command -v cc >/dev/null || packages+=(gcc libc6-dev)
 command -v make >/dev/null || packages+=(make)
 command -v git >/dev/null || packages+=(git)
 # `venv --help` answers on Debian without ensurepip too; only ensurepip tells.
-if ! command -v python3 >/dev/null || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+if ! command -v python3 >/dev/null || ! python3 -c 'import ensurepip, pip, venv' 2>/dev/null; then
     packages+=(python3 python3-venv python3-pip)
 fi
 # ONNX Runtime and PDFium are C++: they need its runtime library.

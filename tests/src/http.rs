@@ -42,7 +42,6 @@ impl Http {
     }
 
     /// A request still to be filled in and sent by [`send`].
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }

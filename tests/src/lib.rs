@@ -4,6 +4,8 @@
 //! kernel says of them, and nothing else. The suites are the binaries under `suites/`.
 
 pub mod data;
+#[cfg(test)]
+mod guide;
 pub mod hostile;
 pub mod http;
 pub mod memory;
@@ -12,5 +14,6 @@ pub mod pdf;
 pub mod program;
 pub mod score;
 pub mod server;
+pub mod slow;
 pub mod suite;
 pub mod work;

@@ -69,7 +69,7 @@ pub fn tree_cpu_seconds(root: u32) -> anyhow::Result<f64> {
     Ok(seconds)
 }
 
-/// USER_HZ, the unit of times in `/proc`: 100 on x86-64 and arm64, whatever the kernel's own clock does.
+/// `USER_HZ`, the unit of times in `/proc`: 100 on x86-64 and arm64, whatever the kernel's own clock does.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// True for the errors that reading `/proc` gives for a process that ended meanwhile.
@@ -107,7 +107,9 @@ fn parse_stat(stat: &str) -> Option<Stat> {
 
 /// Samples the memory of a process tree in a thread until it is stopped or dropped.
 pub struct Sampler {
+    started: Instant,
     samples: Arc<Mutex<Vec<(Instant, u64)>>>,
+    cpu_seconds: Arc<Mutex<Option<f64>>>,
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -120,20 +122,24 @@ impl Sampler {
     #[must_use]
     pub fn start(root: u32) -> Self {
         let samples = Arc::new(Mutex::new(Vec::new()));
+        let cpu_seconds = Arc::new(Mutex::new(None));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
-            let (samples, stop) = (Arc::clone(&samples), Arc::clone(&stop));
+            let (samples, cpu_seconds, stop) = (Arc::clone(&samples), Arc::clone(&cpu_seconds), Arc::clone(&stop));
             move || {
                 while !stop.load(Ordering::Relaxed) {
                     // The end of the process is for the suite to notice.
                     if let Ok(pss) = tree_pss(root) {
                         samples.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), pss));
                     }
+                    if let Ok(seconds) = tree_cpu_seconds(root) {
+                        *cpu_seconds.lock().unwrap_or_else(PoisonError::into_inner) = Some(seconds);
+                    }
                     thread::sleep(Self::INTERVAL);
                 }
             }
         });
-        Self { samples, stop, thread: Some(thread) }
+        Self { started: Instant::now(), samples, cpu_seconds, stop, thread: Some(thread) }
     }
 
     /// Highest memory in bytes since the start.
@@ -141,7 +147,16 @@ impl Sampler {
     /// # Errors
     /// If nothing was sampled: a peak of nothing would pass every limit.
     pub fn peak(&self) -> anyhow::Result<u64> {
-        self.peak_between(Instant::now() - Duration::from_secs(86_400), Instant::now())
+        self.peak_between(self.started, Instant::now())
+    }
+
+    /// Processor time of the tree when it was last sampled: what a program used that has ended since, but for the last
+    /// interval.
+    ///
+    /// # Errors
+    /// If nothing was sampled.
+    pub fn last_cpu_seconds(&self) -> anyhow::Result<f64> {
+        self.cpu_seconds.lock().unwrap_or_else(PoisonError::into_inner).context("no sample of processor time was taken")
     }
 
     /// Highest memory in bytes between two moments.
@@ -216,10 +231,16 @@ mod tests {
 
     #[test]
     fn a_peak_without_samples_is_an_error() {
-        let sampler = Sampler { samples: Arc::default(), stop: Arc::default(), thread: None };
+        let sampler = Sampler {
+            started: Instant::now(),
+            samples: Arc::default(),
+            cpu_seconds: Arc::default(),
+            stop: Arc::default(),
+            thread: None,
+        };
         assert!(sampler.peak().is_err());
         let now = Instant::now();
-        sampler.samples.lock().unwrap().extend([(now, 5), (now + Duration::from_secs(60), 9)]);
+        sampler.samples.lock().unwrap().extend([(now, 5), (now + Duration::from_mins(1), 9)]);
         assert_eq!(sampler.peak_between(now, now + Duration::from_secs(1)).unwrap(), 5);
         assert_eq!(sampler.peak_between(now, now + Duration::from_secs(61)).unwrap(), 9);
     }

@@ -105,6 +105,7 @@ fn split_quoted(text: &str) -> Option<(String, &str)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "sums of small numbers are exact")]
 mod tests {
     use super::*;
 

@@ -6,7 +6,10 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -15,10 +18,22 @@ use anyhow::{Context, bail};
 
 use crate::data::repository;
 
-/// The program: `$OCR_BIN`, else what `make test` has built.
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Chooses the program for this process, before anything else is done with it; the first choice counts.
+pub fn use_binary(program: PathBuf) {
+    // Servers are started with another working folder.
+    let _ = CHOSEN.set(std::path::absolute(&program).unwrap_or(program));
+}
+
+/// The program: as chosen, else `$OCR_BIN`, else what `make test` has built.
 #[must_use]
 pub fn binary() -> PathBuf {
-    std::env::var_os("OCR_BIN").map_or_else(|| repository().join("target/checked/ocr"), PathBuf::from)
+    if let Some(chosen) = CHOSEN.get() {
+        return chosen.clone();
+    }
+    let set = std::env::var_os("OCR_BIN").map(PathBuf::from);
+    set.map_or_else(|| repository().join("target/checked/ocr"), |set| std::path::absolute(&set).unwrap_or(set))
 }
 
 /// True where the long form of a suite is asked for: `OCR_TEST_LONG=1`.
@@ -62,7 +77,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> anyhow::Re
 /// # Errors
 /// If it cannot be started or does not end within two minutes.
 pub fn run_with(mut command: Command, input: Option<Vec<u8>>) -> anyhow::Result<Run> {
-    const LIMIT: Duration = Duration::from_secs(120);
+    const LIMIT: Duration = Duration::from_mins(2);
     let started = Instant::now();
     let program = command.get_program().to_string_lossy().into_owned();
     command

@@ -128,6 +128,7 @@ fn count(number: usize) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "quotients of small whole numbers, some of them 0")]
 mod tests {
     use super::*;
 

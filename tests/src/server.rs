@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Longest wait for `/ready` on a busy machine; how soon it must come is for a suite to say.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 
 /// How a server is to be started.
 #[derive(Clone, Debug, Default)]

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     suite.case("only_the_pages_asked_for_are_read", pages);
     suite.case("pages_that_the_document_does_not_have_are_refused", pages_outside);
     suite.case("lines_below_the_confidence_asked_for_are_left_out", min_confidence);
-    suite.case_with(Shared::find(), "an_encrypted_pdf_opens_with_the_password_of_a_file", password);
+    suite.case_with(Shared::find(), "an_encrypted_pdf_opens_with_the_password_of_a_file", |shared| password(&shared));
     suite.case("what_is_unknown_is_refused_with_what_there_is", unknown);
     suite.case("models_lists_the_bundles", models);
     suite.case("help_names_every_option", help);
@@ -107,7 +107,7 @@ fn tsv() -> anyhow::Result<()> {
     let run = read_well(&["--format", "tsv", &path(SCAN)])?;
     let rows: Vec<Vec<&str>> = run.stdout.lines().map(|line| line.split('\t').collect()).collect();
     let columns = rows.first().context("no output")?.len();
-    ensure!(columns >= 3, "{} columns", columns);
+    ensure!(columns >= 3, "{columns} columns");
     ensure!(rows.iter().all(|row| row.len() == columns), "rows differ in their columns");
     ensure!(rows.iter().any(|row| row.iter().any(|field| field.contains(SCAN_PHRASE))), "{}", run.stdout);
     Ok(())
@@ -189,7 +189,7 @@ fn min_confidence() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn password(shared: Shared) -> anyhow::Result<()> {
+fn password(shared: &Shared) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let (right, wrong) = (folder.path().join("right"), folder.path().join("wrong"));
     fs::write(&right, "test\n")?;

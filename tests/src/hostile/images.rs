@@ -46,7 +46,7 @@ pub fn kinds(random: &mut StdRng) -> Vec<Hostile> {
         Hostile::new("png_of_no_size", png(0, 0, &deflate(&[])), UNDECODABLE),
         Hostile::new("png_with_wrong_checksums", png_with_wrong_checksums(), Expect::Anything),
         Hostile::new("png_text_bomb", png_text_bomb(), Expect::Anything),
-        Hostile::new("png_with_too_much_data", png(16, 16, &repeat_deflated(&[0; 1 << 20], 200)), Expect::Anything),
+        Hostile::new("png_with_too_much_data", png(16, 16, &repeat_deflated(&vec![0; 1 << 20], 200)), Expect::Anything),
         Hostile::new("png_with_a_chunk_of_4_gib", png_with_a_chunk_of_4_gib(), UNDECODABLE),
         Hostile::new("gif_65535_by_65535", gif(65_535, 65_535), TOO_LARGE_OR_WRONG),
         Hostile::new("gif_frame_outside_its_canvas", gif_frame_outside(), Expect::Anything),
@@ -124,7 +124,7 @@ fn png_text_bomb() -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     chunk(&mut file, *b"IHDR", &header(1, 1));
     let mut text = b"Comment\0\0".to_vec();
-    text.extend_from_slice(&repeat_deflated(&[b'a'; 1 << 20], 1024));
+    text.extend_from_slice(&repeat_deflated(&vec![b'a'; 1 << 20], 1024));
     chunk(&mut file, *b"zTXt", &text);
     chunk(&mut file, *b"IDAT", &deflate(&[0, 1, 2, 3]));
     chunk(&mut file, *b"IEND", &[]);
@@ -220,7 +220,7 @@ fn tiff_with(strips: u32, width: u32, height: u32) -> Vec<u8> {
             (259, 3, 1, 1),
             (262, 3, 1, 1),
             (273, 4, strips, 110),
-            (278, 4, 1, 1),
+            (278, 4, 1, if strips == 1 { height } else { 1 }),
             (279, 4, strips, 110),
         ],
         0,

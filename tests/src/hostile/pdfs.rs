@@ -74,7 +74,7 @@ fn contents() -> Vec<Hostile> {
         ),
         Hostile::new(
             "pdf_image_of_60000_by_60000",
-            image("/Width 60000/Height 60000/Filter/FlateDecode", &repeat_deflated(&[0; 1 << 20], 64)),
+            image("/Width 60000/Height 60000/Filter/FlateDecode", &repeat_deflated(&vec![0; 1 << 20], 64)),
             Expect::Anything,
         ),
         Hostile::new(
@@ -97,7 +97,7 @@ fn contents() -> Vec<Hostile> {
 
 /// A page needs more memory than a decode process may use; measured with PDFium 5.15's library and 1 GiB.
 fn killers() -> Vec<Hostile> {
-    let bomb = repeat_deflated(&[b' '; 1 << 20], TOO_MUCH_MIB);
+    let bomb = repeat_deflated(&vec![b' '; 1 << 20], TOO_MUCH_MIB);
     let twice = deflate(&bomb);
     let operators = b"0 0 600 700 re f ".repeat(1 << 16);
     let curves = b"0 0 m 600 700 1 900 77 5 c\n".repeat(1 << 16);
