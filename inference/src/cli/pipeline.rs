@@ -28,8 +28,7 @@ pub fn reader_settings(
     documents: usize,
 ) -> Result<ReaderSettings, AssetsError> {
     let Assets { bundles, onnxruntime, pdfium, fonts } = settings.assets.resolve()?;
-    let hardware = hardware::detect(usize::from(settings.engine.threads));
-    let threads = hardware.cpu_threads as usize;
+    let threads = settings.engine.thread_count();
     let document = settings.document;
     let ready = match settings.decode.decode_processes {
         0 => threads,
@@ -70,7 +69,7 @@ impl PipelineLoader {
     /// A loader for these settings; it reads nothing before it is asked to load.
     #[must_use]
     pub fn new(settings: &ServeSettings) -> Self {
-        let threads = hardware::detect(usize::from(settings.pipeline.engine.threads)).cpu_threads as usize;
+        let threads = settings.pipeline.engine.thread_count();
         Self {
             pipeline: settings.pipeline.clone(),
             max_body_bytes: settings.limits.max_body,

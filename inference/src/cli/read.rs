@@ -97,7 +97,12 @@ impl ReadArgs {
         let settings = reader_settings(&self.pipeline, MAX_FILE_BYTES, FILES_AHEAD + 1)?;
         let meter = Arc::new(Meter::new()?);
         let reader = read::load(&settings, &meter, runtime.handle(), &|_| {})?;
-        let options = Options { pages: self.pages, orientation: self.pipeline.document.orientation, password, min_confidence: self.min_confidence };
+        let options = Options {
+            pages: self.pages,
+            orientation: self.pipeline.document.orientation,
+            password,
+            min_confidence: self.min_confidence,
+        };
         let bar = progress_bar(inputs.len());
         let mut output = Output::new(self.format, io::stdout().lock(), inputs.len() > 1, reader.model().clone());
         let all_read = runtime.block_on(print_all(&reader, inputs, options, &mut output, &bar));
@@ -123,7 +128,9 @@ struct Pending {
 }
 
 enum Event {
-    Opened { page_count: u32 },
+    Opened {
+        page_count: u32,
+    },
     Page(Box<Page>),
     /// The file cannot be read at all.
     Failed(ErrorDetail),
@@ -249,8 +256,11 @@ fn complain(input: &Input, page: Option<u32>, error: &ErrorDetail) {
 
 /// Files done, on a terminal; nothing elsewhere, or where one file is read.
 fn progress_bar(files: usize) -> ProgressBar {
-    let target =
-        if files > 1 && io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if files > 1 && io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} files, {elapsed}, {eta} left");
     let bar = ProgressBar::with_draw_target(Some(files as u64), target);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

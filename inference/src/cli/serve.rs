@@ -72,8 +72,7 @@ fn signals(runtime: &Runtime) -> std::io::Result<mpsc::Receiver<Signal>> {
     let _entered = runtime.enter();
     // Two are all that count: the second ends the server at once.
     let (send, receive) = mpsc::channel(2);
-    for (kind, meaning) in
-        [(SignalKind::terminate(), Signal::Terminate), (SignalKind::interrupt(), Signal::Interrupt)]
+    for (kind, meaning) in [(SignalKind::terminate(), Signal::Terminate), (SignalKind::interrupt(), Signal::Interrupt)]
     {
         let mut source = signal(kind)?;
         let send = send.clone();

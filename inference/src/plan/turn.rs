@@ -149,6 +149,8 @@ mod tests {
         for text in ["auto", "0", "90", "180", "270"] {
             assert_eq!(text.parse::<Orientation>().unwrap().to_string(), text);
         }
-        assert!("45".parse::<Orientation>().is_err());
+        for text in ["45", "-90", "Auto", "360", ""] {
+            assert!(text.parse::<Orientation>().is_err(), "{text}");
+        }
     }
 }

@@ -193,7 +193,7 @@ mod tests {
         let half = Duration::from_millis(500);
         assert_eq!(retry_after(0, 4, half), 1);
         assert_eq!(retry_after(64, 4, half), 4);
-        assert_eq!(retry_after(10_000, 1, Duration::from_secs(300)), 60);
+        assert_eq!(retry_after(10_000, 1, Duration::from_mins(5)), 60);
         assert_eq!(retry_after(5, 0, Duration::ZERO), 1);
     }
 }

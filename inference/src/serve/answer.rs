@@ -68,11 +68,7 @@ struct Deadline {
 impl Deadline {
     /// Runs the work until it is done, its time is over, or the server ends. What is cut off is dropped, which ends it
     /// in the engine and the decode process too.
-    async fn limit<T>(
-        self,
-        app: &App,
-        work: impl Future<Output = Result<T, ApiError>>,
-    ) -> Result<T, ApiError> {
+    async fn limit<T>(self, app: &App, work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
         tokio::select! {
             result = tokio::time::timeout_at(self.at, work) => result.unwrap_or_else(|_| Err(self.error(app))),
             () = app.abort.cancelled() => Err(aborted()),
@@ -94,7 +90,8 @@ impl Deadline {
 
 /// The end of a request that the shutdown did not wait for any longer.
 fn aborted() -> ApiError {
-    let message = "the server is shutting down and the time for requests in work is over; send it again, to another one";
+    let message =
+        "the server is shutting down and the time for requests in work is over; send it again, to another one";
     ApiError::new(ErrorCode::Draining, message).with_retry_after(1)
 }
 
@@ -125,11 +122,7 @@ impl Work {
             let message = "the document has no pages; send one with at least one page";
             return Err(ApiError::new(ErrorCode::Undecodable, message));
         };
-        if format == Format::Ndjson {
-            self.stream(open, first).await
-        } else {
-            self.whole(open, first, format).await
-        }
+        if format == Format::Ndjson { self.stream(open, first).await } else { self.whole(open, first, format).await }
     }
 
     async fn open(&self, backend: &dyn Backend, upload: Upload, ask: Ask) -> Result<Open, ApiError> {

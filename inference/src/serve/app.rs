@@ -140,7 +140,9 @@ impl App {
         let progress = self.load.progress();
         match (progress.retry_in_seconds, progress.error) {
             (Some(seconds), Some(_)) => {
-                format!("failed: the model could not be loaded and is tried again in {seconds:.0} s; /health has the reason")
+                format!(
+                    "failed: the model could not be loaded and is tried again in {seconds:.0} s; /health has the reason"
+                )
             }
             _ => format!(
                 "loading: the model is loading, stage {} of {}: {}",

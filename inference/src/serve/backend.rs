@@ -64,4 +64,3 @@ pub struct Machine {
     /// Memory limit of the cgroup, in bytes.
     pub memory_limit_bytes: Option<u64>,
 }
-

@@ -256,6 +256,8 @@ impl Drop for Lingering {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use axum::http::HeaderValue;
     use futures::{StreamExt as _, stream};
 
@@ -273,7 +275,7 @@ mod tests {
     fn form_of(parts: &[(&str, &str)]) -> String {
         let mut form = String::new();
         for (disposition, content) in parts {
-            form += &format!("--B\r\nContent-Disposition: form-data; {disposition}\r\n\r\n{content}\r\n");
+            let _ = write!(form, "--B\r\nContent-Disposition: form-data; {disposition}\r\n\r\n{content}\r\n");
         }
         form + "--B--\r\n"
     }

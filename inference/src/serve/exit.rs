@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn each_reason_has_a_code_of_its_own() {
-        let listen = ListenError { address: "0.0.0.0:1".parse().unwrap(), source: std::io::ErrorKind::AddrInUse.into() };
+        let listen =
+            ListenError { address: "0.0.0.0:1".parse().unwrap(), source: std::io::ErrorKind::AddrInUse.into() };
         let errors = [
             ServeError::Settings("OCR_QEUE".to_owned()),
             ServeError::Listen(listen),

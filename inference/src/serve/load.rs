@@ -16,7 +16,7 @@ use super::{
 use crate::meter::Meter;
 
 /// Longest wait between two attempts.
-const MAX_BACK_OFF: Duration = Duration::from_secs(60);
+const MAX_BACK_OFF: Duration = Duration::from_mins(1);
 
 /// Why a load failed.
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +84,7 @@ impl LoadState {
             elapsed_seconds: round_to_ms(inner.took.unwrap_or_else(|| inner.began.elapsed())),
             attempt: inner.attempt,
             error: inner.error.clone(),
-            retry_in_seconds: inner
-                .retry_at
-                .map(|at| round_to_ms(at.saturating_duration_since(Instant::now()))),
+            retry_in_seconds: inner.retry_at.map(|at| round_to_ms(at.saturating_duration_since(Instant::now()))),
         }
     }
 

@@ -94,12 +94,18 @@ impl Record {
         if let Some(took) = took {
             self.app.metrics.processed(self.route, took);
         }
+        let (request_id, route, total_ms) = (self.id.as_str(), self.route, milliseconds(self.began.elapsed()));
+        let code = code.map_or("ok", ErrorCode::as_str);
+        let Some(ms) = took.map(milliseconds) else {
+            tracing::info!(request_id, route, code, total_ms, "request refused");
+            return;
+        };
         tracing::info!(
-            request_id = self.id.as_str(),
-            route = self.route,
-            code = code.map_or("ok", ErrorCode::as_str),
-            ms = milliseconds(took.unwrap_or_default()),
-            total_ms = milliseconds(self.began.elapsed()),
+            request_id,
+            route,
+            code,
+            ms,
+            total_ms,
             pages,
             pages_failed = failed,
             lines,
@@ -123,17 +129,15 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Paths that are asked all the time and are no work: neither counted nor logged.
-const UNCOUNTED: [&str; 5] = ["/", "/live", "/ready", "/health", "/openapi.json"];
-
 /// The outermost layer: gives the request its id, writes the body of errors, counts and logs.
 pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let asked = matches!(*request.method(), Method::GET | Method::HEAD);
-    let counted = !asked || path.as_deref().is_none_or(|path| !UNCOUNTED.contains(&path));
     let closes = request.extensions().get::<Crowded>().is_some();
     let route = ROUTES.into_iter().find(|route| path.as_deref() == Some(route)).unwrap_or(OTHER_ROUTE);
+    // Probes, scrapes and the description are asked for all the time and are no work: neither counted nor logged.
+    let counted = !(asked && path.is_some() && route == OTHER_ROUTE);
     let record = counted.then(|| {
         Arc::new(Record {
             app: Arc::clone(&app),

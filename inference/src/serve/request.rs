@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     decode::Password,
-    read::{Orientation, PageRanges},
-    settings::{ServeSettings, parse_dpi, parse_min_confidence, parse_orientation},
+    plan::Orientation,
+    read::PageRanges,
+    settings::{ServeSettings, parse_dpi, parse_min_confidence},
 };
 
 /// Every parameter that the reading endpoints have.
@@ -74,7 +75,7 @@ impl Ask {
             pages: parameters.parse("pages", |text| text.parse().map_err(|error| format!("{error}")))?,
             min_confidence: parameters.parse("min_confidence", parse_min_confidence)?.unwrap_or(0.0),
             orientation: parameters
-                .parse("orientation", parse_orientation)?
+                .parse("orientation", |text| text.parse().map_err(|error| format!("{error}")))?
                 .unwrap_or(settings.pipeline.document.orientation),
             dpi: parameters.parse("dpi", parse_dpi)?,
             password: password(headers)?,
@@ -159,7 +160,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::read::Turn;
+    use crate::plan::Turn;
 
     #[derive(Parser)]
     struct Line {

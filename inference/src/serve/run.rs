@@ -24,7 +24,7 @@ use crate::settings::ServeSettings;
 const WATCH: Duration = Duration::from_secs(1);
 
 /// How often the memory in use is logged.
-const MEMORY_LOG: Duration = Duration::from_secs(60);
+const MEMORY_LOG: Duration = Duration::from_mins(1);
 
 /// How long the last answers have to leave, after the last request is done.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -70,7 +70,8 @@ impl Server {
         let listen = settings.listen;
         let api = listen::bind(listen.listen, listen.port).await?;
         let admin = listen::bind(listen.listen, listen.admin_port).await?;
-        let start = |source: std::io::Error| ServeError::Start { what: "opening the ports failed", source: source.into() };
+        let start =
+            |source: std::io::Error| ServeError::Start { what: "opening the ports failed", source: source.into() };
         Ok(Self {
             api_address: api.local_addr().map_err(start)?,
             admin_address: admin.local_addr().map_err(start)?,
@@ -162,7 +163,8 @@ fn start_admin(
     app: Arc<App>,
     closing: CancellationToken,
 ) -> Result<oneshot::Receiver<()>, ServeError> {
-    let failed = |source: std::io::Error| ServeError::Start { what: "starting the admin port failed", source: source.into() };
+    let failed =
+        |source: std::io::Error| ServeError::Start { what: "starting the admin port failed", source: source.into() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let connections = app.settings.connections;
     let bounds = Bounds { connections: ADMIN_CONNECTIONS, header: connections.header(), idle: connections.idle() };
@@ -195,7 +197,9 @@ async fn drain(app: &App, signal: Signal, closing: &CancellationToken, serving: 
         queued = app.admission.queued(),
         "draining"
     );
-    tokio::time::sleep(delay).await;
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
     app.enter_phase(Phase::Refusing);
     let in_time = tokio::time::timeout(drain.deadline(), app.admission.emptied()).await.is_ok();
     if !in_time {
@@ -212,7 +216,7 @@ async fn drain(app: &App, signal: Signal, closing: &CancellationToken, serving: 
 }
 
 /// Lets `/live` fail while the engine is stuck, and says so where it will be looked for after the restart.
-async fn watch(app: Arc<App>) {
+pub(super) async fn watch(app: Arc<App>) {
     let limit = app.settings.limits.watchdog();
     let mut watchdog = Watchdog::new(limit, Instant::now());
     let mut ticks = tokio::time::interval(WATCH);
@@ -233,7 +237,7 @@ async fn watch(app: Arc<App>) {
     }
 }
 
-async fn log_memory() {
+pub(super) async fn log_memory() {
     let mut ticks = tokio::time::interval(MEMORY_LOG);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -38,7 +38,7 @@ mod tests {
     fn only_work_without_progress_is_stuck() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut watchdog = Watchdog::new(Duration::from_secs(60), start);
+        let mut watchdog = Watchdog::new(Duration::from_mins(1), start);
         let steps = [
             // second, jobs, finished, stuck
             (100, 0, 0, false), // idle for long

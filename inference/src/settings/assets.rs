@@ -22,11 +22,11 @@ pub struct AssetSettings {
     #[arg(long, env = "OCR_BUNDLES", value_name = "DIR")]
     pub bundles: Option<PathBuf>,
 
-    /// ONNX Runtime's library [default: lib/<arch>/libonnxruntime.so in the assets]
+    /// Library that runs the models [default: lib/ARCH/libonnxruntime.so in the assets]
     #[arg(long, env = "OCR_ONNXRUNTIME", value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
 
-    /// PDFium's library [default: lib/<arch>/libpdfium.so in the assets]
+    /// Library that opens PDFs [default: lib/ARCH/libpdfium.so in the assets]
     #[arg(long, env = "OCR_PDFIUM", value_name = "FILE")]
     pub pdfium: Option<PathBuf>,
 
@@ -42,7 +42,7 @@ pub struct Assets {
     pub bundles: PathBuf,
     /// ONNX Runtime's library.
     pub onnxruntime: PathBuf,
-    /// PDFium's library.
+    /// `PDFium`'s library.
     pub pdfium: PathBuf,
     /// Folder with fonts.
     pub fonts: PathBuf,
@@ -74,9 +74,8 @@ impl AssetSettings {
     fn resolve_from(&self, candidates: Vec<PathBuf>, is_dir: impl Fn(&Path) -> bool) -> Result<Assets, AssetsError> {
         let root = self.assets.clone().or_else(|| candidates.iter().find(|place| is_dir(place)).cloned());
         let library = |name: &str| Path::new("lib").join(std::env::consts::ARCH).join(name);
-        let find = |set: &Option<PathBuf>, below: PathBuf| {
-            set.clone().or_else(|| root.as_ref().map(|root| root.join(below)))
-        };
+        let find =
+            |set: &Option<PathBuf>, below: PathBuf| set.clone().or_else(|| root.as_ref().map(|root| root.join(below)));
         let all = (
             find(&self.bundles, "bundles".into()),
             find(&self.onnxruntime, library("libonnxruntime.so")),
@@ -136,7 +135,9 @@ mod tests {
     fn without_a_folder_the_message_says_where_it_looked_and_what_to_do() {
         let error = AssetSettings::default().resolve_from(vec!["/usr/share/ocr".into()], |_| false).unwrap_err();
         let message = error.to_string();
-        assert!(message.contains("/usr/share/ocr") && message.contains("make assets") && message.contains("OCR_ASSETS"));
+        assert!(
+            message.contains("/usr/share/ocr") && message.contains("make assets") && message.contains("OCR_ASSETS")
+        );
     }
 
     #[test]

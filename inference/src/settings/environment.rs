@@ -72,19 +72,18 @@ fn is_service_variable(name: &str, value: &OsStr) -> bool {
     if name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_") {
         return true;
     }
-    let links_to_service =
-        || value.to_str().is_some_and(|value| ["tcp://", "udp://", "sctp://"].iter().any(|kind| value.starts_with(kind)));
-    if name.ends_with("_PORT") {
-        return links_to_service();
-    }
-    // The number and protocol follow the last `_PORT_` that has them: a Service may itself be called `port`.
-    name.match_indices("_PORT_").any(|(at, port)| {
+    // The number and protocol follow a `_PORT_`, and not always the first: a Service may itself be called `port`.
+    let names_a_port = name.match_indices("_PORT_").any(|(at, port)| {
         let mut parts = name.get(at + port.len()..).unwrap_or_default().split('_');
         let number = parts.next().is_some_and(|number| number.parse::<u16>().is_ok());
         let protocol = parts.next().is_some_and(|protocol| ["TCP", "UDP", "SCTP"].contains(&protocol));
         let detail = parts.next().is_none_or(|detail| ["PROTO", "PORT", "ADDR"].contains(&detail));
         number && protocol && detail && parts.next().is_none()
-    })
+    });
+    let links_to_service = || {
+        value.to_str().is_some_and(|value| ["tcp://", "udp://", "sctp://"].iter().any(|kind| value.starts_with(kind)))
+    };
+    names_a_port || (name.ends_with("_PORT") && links_to_service())
 }
 
 #[cfg(test)]

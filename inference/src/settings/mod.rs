@@ -19,4 +19,4 @@ pub use serve::{
     ConnectionSettings, DrainSettings, LimitSettings, ListenSettings, LogFormat, LogLevel, LogSettings, ServeSettings,
 };
 pub use table::settings_table;
-pub use values::{DPI, parse_bytes, parse_dpi, parse_min_confidence, parse_orientation};
+pub use values::{DPI, parse_bytes, parse_dpi, parse_min_confidence};

@@ -82,15 +82,17 @@ pub fn try_parse_from<C: Parser>(
         variable: variable_of(&error, command),
         error: Box::new(error),
     };
-    let matches: ArgMatches =
-        command.try_get_matches_from_mut(arguments).map_err(|error| line(error, &command))?;
+    let matches: ArgMatches = command.try_get_matches_from_mut(arguments).map_err(|error| line(error, &command))?;
     C::from_arg_matches(&matches).map_err(|error| line(error.format(&mut command), &command))
 }
 
 /// The variables of a command and its sub-commands.
 fn variables(command: &Command) -> Vec<String> {
-    let mut names: Vec<String> =
-        command.get_arguments().filter_map(|arg| arg.get_env()).map(|name| name.to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = command
+        .get_arguments()
+        .filter_map(|arg| arg.get_env())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
     names.extend(command.get_subcommands().flat_map(variables));
     names.sort();
     names.dedup();

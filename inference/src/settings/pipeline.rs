@@ -4,9 +4,9 @@ use clap::{ArgAction, Args, value_parser};
 
 use super::{
     AssetSettings,
-    values::{DPI, parse_language, parse_orientation},
+    values::{DPI, parse_language},
 };
-use crate::read::Orientation;
+use crate::{hardware, plan::Orientation};
 
 /// How documents are read.
 #[derive(Args, Clone, Debug)]
@@ -77,8 +77,7 @@ pub struct DocumentSettings {
     pub dpi: u32,
 
     /// Degrees that pages are turned clockwise before they are read; auto asks the model
-    #[arg(long, env = "OCR_ORIENTATION", value_name = "auto|0|90|180|270", default_value = "auto",
-          value_parser = parse_orientation)]
+    #[arg(long, env = "OCR_ORIENTATION", value_name = "auto|0|90|180|270", default_value = "auto")]
     pub orientation: Orientation,
 }
 
@@ -93,4 +92,12 @@ pub struct DecodeSettings {
     /// Documents after which a decode process is replaced by a fresh one
     #[arg(long, env = "OCR_DECODE_DOCUMENTS", value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=100_000))]
     pub decode_documents: u32,
+}
+
+impl EngineSettings {
+    /// Threads to compute with: as set, else what the cgroup's quota and the affinity mask leave; at least 1.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        hardware::detect(usize::from(self.threads)).cpu_threads.max(1) as usize
+    }
 }

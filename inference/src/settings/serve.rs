@@ -52,7 +52,7 @@ pub struct LimitSettings {
     #[arg(long, env = "OCR_MAX_BODIES", value_name = "SIZE", default_value = "256Mi", value_parser = parse_bytes)]
     pub max_bodies: u64,
 
-    /// Longest time for a request, from its first byte to the last of its answer
+    /// Longest time for a request, from its head to the last page of its answer
     #[arg(long, env = "OCR_REQUEST_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(1..=900))]
     pub request_seconds: u64,
 

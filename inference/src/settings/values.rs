@@ -1,7 +1,5 @@
 //! Values as people write them: sizes with units, turns, confidences.
 
-use crate::read::{Orientation, Turn};
-
 /// Resolutions at which a PDF page may be rendered. Below 36 dpi no letter of a usual size is left; above 600 a page of
 /// paper exceeds every sensible pixel limit.
 pub const DPI: std::ops::RangeInclusive<u32> = 36..=600;
@@ -25,21 +23,6 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         .flatten()
         .filter(|bytes| *bytes > 0)
         .ok_or_else(|| "a size is a whole number of bytes above 0, with Ki, Mi, Gi, k, M or G, such as 10Mi".to_owned())
-}
-
-/// Reads a page's orientation: `auto`, `0`, `90`, `180` or `270`.
-///
-/// # Errors
-/// With the values that exist.
-pub fn parse_orientation(text: &str) -> Result<Orientation, String> {
-    match text {
-        "auto" => Ok(Orientation::Auto),
-        "0" => Ok(Orientation::Fixed(Turn::None)),
-        "90" => Ok(Orientation::Fixed(Turn::Quarter)),
-        "180" => Ok(Orientation::Fixed(Turn::Half)),
-        "270" => Ok(Orientation::Fixed(Turn::ThreeQuarters)),
-        _ => Err("the orientation is auto, 0, 90, 180 or 270 (degrees clockwise)".to_owned()),
-    }
 }
 
 /// Reads a resolution within [`DPI`].
@@ -103,15 +86,6 @@ mod tests {
         assert_eq!(parse_min_confidence("0.25"), Ok(0.25));
         for text in ["NaN", "-0.1", "1.01", "inf", "half", ""] {
             assert!(parse_min_confidence(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_orientation_is_a_quarter_turn_or_auto() {
-        assert_eq!(parse_orientation("270"), Ok(Orientation::Fixed(Turn::ThreeQuarters)));
-        assert_eq!(parse_orientation("auto"), Ok(Orientation::Auto));
-        for text in ["45", "-90", "Auto", "360", ""] {
-            assert!(parse_orientation(text).is_err(), "{text}");
         }
     }
 

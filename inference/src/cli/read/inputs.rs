@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 /// Files of a folder that are read: those whose names say that they are images or PDFs.
-const EXTENSIONS: [&str; 11] =
-    ["bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "pdf", "png", "tif", "tiff", "webp"];
+const EXTENSIONS: [&str; 11] = ["bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "pdf", "png", "tif", "tiff", "webp"];
 /// Folders within folders are searched this deep.
 const MAX_DEPTH: usize = 32;
 

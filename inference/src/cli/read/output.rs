@@ -107,9 +107,9 @@ impl<W: Write> Output<W> {
         self.failed += u32::from(failure.is_some());
         match (self.format, failure) {
             (Format::Json, failure) => {
-                let document = failure.is_none().then(|| {
-                    document_from_pages(String::new(), self.model.clone(), page_count, pages, elapsed)
-                });
+                let document = failure
+                    .is_none()
+                    .then(|| document_from_pages(String::new(), self.model.clone(), page_count, pages, elapsed));
                 let failure = failure.map(|error| Failure { success: false, error });
                 self.object(&FileDocument { file, document, failure })?;
             }
