@@ -22,6 +22,9 @@ pub fn onnxruntime(folder: &Path, seconds: u32) -> anyhow::Result<PathBuf> {
     let real = repository().join("assets/lib").join(std::env::consts::ARCH).join("libonnxruntime.so");
     ensure!(real.is_file(), "no {}; make assets brings it", real.display());
     let real = fs::canonicalize(real)?;
+    // The name that the library gives itself is the one that is looked for when ours is opened.
+    let named = folder.join("libonnxruntime.so.1");
+    std::os::unix::fs::symlink(&real, &named).with_context(|| format!("cannot make {}", named.display()))?;
     let source = folder.join("slow.c");
     fs::write(
         &source,
@@ -38,8 +41,8 @@ pub fn onnxruntime(folder: &Path, seconds: u32) -> anyhow::Result<PathBuf> {
         .args(["-shared", "-fPIC", "-Wl,--no-as-needed", "-o"])
         .arg(&library)
         .arg(&source)
-        .arg(&real)
-        .arg(format!("-Wl,-rpath,{}", real.parent().context("a library lies in a folder")?.display()))
+        .arg(&named)
+        .arg(format!("-Wl,-rpath,{}", folder.display()))
         .output()
         .context("cannot run cc; make setup installs it")?;
     ensure!(compiler.status.success(), "cc: {}", String::from_utf8_lossy(&compiler.stderr));

@@ -130,7 +130,7 @@ fn items(shared: &Shared, server: &Http, count: usize) -> anyhow::Result<Vec<Ite
 
 fn mixed(shared: &Shared) -> anyhow::Result<()> {
     let mut server = Server::start(&Options::new())?;
-    let items = items(shared, server.api(), if is_long() { 100 } else { 40 })?;
+    let items = items(shared, server.api(), if is_long() { 100 } else { 30 })?;
     let deaths = server.metrics()?.sum(DEATHS)?;
     let start = tree_pss(server.pid())?;
     let sampler = Sampler::start(server.pid());
