@@ -10,6 +10,7 @@ pub mod decode;
 pub mod detect;
 pub mod engine;
 pub mod hardware;
+pub mod meter;
 pub mod models;
 pub mod plan;
 pub mod read;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `ocr`.
+
+fn main() -> std::process::ExitCode {
+    ocr_inference::cli::run()
+}

@@ -1,14 +1,29 @@
 //! Untrusted bytes to pixels, in processes of their own.
+//!
+//! A [`DecodePool`] keeps decode processes ready. [`DecodePool::open`] lends one to a document; the process gets the
+//! bytes on its stdin and answers with the pixels of one page after another on its stdout. It is shut in (see
+//! [`sandbox`]) and limited, so that a hostile document costs its own request: the process dies or is ended, the
+//! request gets an error, and the pool starts another.
+//!
+//! Nothing in this module but `worker` decodes anything, and `worker` runs in the decode process only.
 
 mod bitmap;
+mod failure;
+mod kind;
+mod limits;
+mod pool;
+mod protocol;
+pub mod sandbox;
+pub mod worker;
 
 pub use bitmap::{Bitmap, Channels};
+pub use failure::Failure;
+pub use kind::Kind;
+pub use limits::memory_budget;
+pub use pool::{Cause, DecodeError, DecodePool, OpenDocument, PoolSettings, PoolStats};
+pub use protocol::Hello;
 
 use std::time::Instant;
-
-use bytes::Bytes;
-use ocr_api::ErrorDetail;
-use tokio_util::sync::CancellationToken;
 
 /// What a document is decoded with.
 #[derive(Clone, Debug)]
@@ -17,7 +32,7 @@ pub struct DecodeOptions {
     pub password: Option<Password>,
     /// Resolution that PDF pages are rendered at; lowered where a page would have more than `max_pixels`.
     pub dpi: u32,
-    /// Most pixels of a page.
+    /// Most pixels of a page; the pool's own limit where that is lower.
     pub max_pixels: u64,
     /// Most pages of a document.
     pub max_pages: u32,
@@ -46,41 +61,4 @@ pub struct DecodedPage {
     pub dpi_lowered: bool,
     /// Milliseconds that the decode process took.
     pub elapsed_ms: u64,
-}
-
-/// Keeps decode processes ready.
-#[derive(Clone, Debug)]
-pub struct DecodePool;
-
-/// A document held open by one decode process. Dropping it ends the work.
-#[derive(Debug)]
-pub struct OpenDocument {
-    pub page_count: u32,
-}
-
-impl DecodePool {
-    /// Sends the bytes to a decode process and returns the document that it opened.
-    ///
-    /// # Errors
-    /// With the code and message for the client.
-    pub async fn open(
-        &self,
-        bytes: Bytes,
-        options: DecodeOptions,
-        cancel: CancellationToken,
-    ) -> Result<OpenDocument, ErrorDetail> {
-        let _ = (bytes, options, cancel);
-        unimplemented!()
-    }
-}
-
-impl OpenDocument {
-    /// Decodes one page, counted from 0.
-    ///
-    /// # Errors
-    /// With the code and message for the client. Other pages may still succeed unless the process died.
-    pub async fn page(&mut self, index: u32) -> Result<DecodedPage, ErrorDetail> {
-        let _ = index;
-        unimplemented!()
-    }
 }

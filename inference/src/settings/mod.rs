@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Every setting of the program: a flag and an `OCR_…` variable each, read once at the start.
+//!
+//! `ocr serve` uses all of them ([`ServeSettings`]), `ocr read` the part that says how a document is read
+//! ([`PipelineSettings`]). Nothing else in the program reads the environment.
+
+mod assets;
+mod environment;
+mod parse;
+mod pipeline;
+mod serve;
+mod table;
+mod values;
+
+pub use assets::{AssetSettings, Assets, AssetsError};
+pub use environment::{EnvironmentError, check_environment};
+pub use parse::{SettingsError, parse, try_parse_from};
+pub use pipeline::{DecodeSettings, DocumentSettings, EngineSettings, ModelSettings, PipelineSettings};
+pub use serve::{
+    ConnectionSettings, DrainSettings, LimitSettings, ListenSettings, LogFormat, LogLevel, LogSettings, ServeSettings,
+};
+pub use table::settings_table;
+pub use values::{DPI, parse_bytes, parse_dpi, parse_min_confidence};

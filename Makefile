@@ -1,0 +1,88 @@
+# What can be done with this checkout; `make help` lists it.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# The profile whose programs `make assets` uses: the one that is built already.
+PROFILE ?= release
+# The workspace is always built whole in the profile `checked`: with fewer packages cargo would choose other features.
+CHECKED := --locked --profile checked --workspace
+# What the demo and the images need, and nothing of the tests.
+PROGRAMS := -p ocr-inference -p ocr-assets
+
+.PHONY: help
+help: ## Lists every target
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## From a clean checkout to the text of a real scan and a real PDF; installs what it needs
+	@scripts/demo.sh
+
+.PHONY: test
+test: ## Every check, in its short form; installs what it needs (15 minutes on a cold machine with 2 cores)
+	@scripts/test.sh
+
+.PHONY: setup
+setup: ## Installs the Debian packages and the Rust toolchain that building needs
+	@scripts/setup.sh
+
+.PHONY: build
+build: ## Builds the programs: target/release/ocr
+	cargo build --locked --release $(PROGRAMS)
+
+.PHONY: assets
+assets: ## Brings model weights and native libraries and builds the model bundles, under assets/
+	@test -x target/$(PROFILE)/ocr-assets || cargo build --locked --profile $(PROFILE) $(PROGRAMS)
+	target/$(PROFILE)/ocr-assets fetch
+	target/$(PROFILE)/ocr-assets bundles
+
+.PHONY: read
+read: build assets ## Reads files: make read FILES="a.jpg b.pdf"
+	target/release/ocr read $(FILES)
+
+.PHONY: serve
+serve: build assets ## Serves on port 8100 (and 8101 for metrics)
+	target/release/ocr serve
+
+.PHONY: fmt
+fmt: ## Formats the code
+	cargo fmt --all
+
+.PHONY: lint
+lint: ## Clippy over everything; a warning is an error
+	cargo clippy $(CHECKED) --all-targets -- -D warnings
+
+.PHONY: deny
+deny: ## Licences, banned crates and sources of all dependencies
+	@scripts/tools.sh
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deny --locked check bans licenses sources
+
+.PHONY: unit
+unit: ## The unit tests alone
+	cargo test $(CHECKED) --lib --bins
+
+.PHONY: peers
+peers: ## Builds and installs the programs that ours is measured against, under target/peers
+	@scripts/peers.sh
+
+.PHONY: suite
+suite: ## One suite: make suite NAME=http (tests/suites/ lists them); OCR_TEST_LONG=1 for its long form
+	cargo build $(CHECKED) --bins
+	cargo test $(CHECKED) --test $(NAME)
+
+.PHONY: bench
+bench: build assets peers ## Ours, oar-ocr and RapidOCR over 80 receipts; about an hour; writes docs/proof/bench.txt
+	cargo build $(CHECKED) --bins
+	scripts/proof.sh bench target/checked/bench --ocr target/release/ocr
+
+.PHONY: soak
+soak: build assets peers ## The long forms of all suites; about two hours; writes docs/proof/soak.txt
+	scripts/proof.sh soak scripts/soak.sh
+
+.PHONY: verify
+verify: ## Generated files are as their sources make them
+	@scripts/verify.sh
+
+.PHONY: clean
+clean: ## Removes what was built; keeps assets/
+	cargo clean

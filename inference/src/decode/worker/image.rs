@@ -1,0 +1,181 @@
+//! Images of one page: JPEG, PNG, WebP, BMP, and the first frame of a GIF or of an animated WebP or PNG.
+//!
+//! The size is read from the header and checked before anything is allocated. Of metadata only the orientation is
+//! read: a compressed text or profile can be a bomb.
+
+use std::io::Cursor;
+
+use image::{
+    ImageDecoder, ImageError, Limits,
+    codecs::{bmp::BmpDecoder, gif::GifDecoder, jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder},
+    error::LimitErrorKind,
+    metadata::Orientation,
+};
+
+use super::{
+    Document, jpeg,
+    pixels::{Rendered, allocate, check_size, finish},
+};
+use crate::decode::{Failure, Kind, protocol::Open};
+
+/// Bytes a pixel that a decoder may allocate beside the page: a GIF's frame, a PNG's rows.
+const SCRATCH_BYTES_PER_PIXEL: u64 = 4;
+/// The same for what does not grow with the page.
+const SCRATCH_BYTES: u64 = 8 * 1024 * 1024;
+
+/// An image, decoded when it is opened so that a broken one is an error of the whole document.
+pub(super) struct ImageDocument {
+    bytes: Vec<u8>,
+    kind: Kind,
+    max_pixels: u64,
+    decoded: Option<Rendered>,
+}
+
+impl ImageDocument {
+    pub(super) fn open(bytes: Vec<u8>, open: &Open) -> Result<Self, Failure> {
+        let mut document = Self { bytes, kind: open.kind, max_pixels: open.max_pixels, decoded: None };
+        document.decoded = Some(document.decode()?);
+        Ok(document)
+    }
+
+    fn decode(&self) -> Result<Rendered, Failure> {
+        let source = Cursor::new(self.bytes.as_slice());
+        let limits = self.limits();
+        match self.kind {
+            Kind::Jpeg => {
+                let decoder = JpegDecoder::new(source).map_err(failure)?;
+                check_size(decoder.dimensions().0, decoder.dimensions().1, self.max_pixels)?;
+                if !jpeg::is_complete(&self.bytes) {
+                    return Err(Failure::Truncated);
+                }
+                self.read(decoder, limits)
+            }
+            Kind::Png => self.read(PngDecoder::with_limits(source, limits.clone()).map_err(failure)?, limits),
+            Kind::WebP => self.read(WebPDecoder::new(source).map_err(failure)?, limits),
+            Kind::Bmp => self.read(BmpDecoder::new(source).map_err(failure)?, limits),
+            Kind::Gif => self.read(GifDecoder::new(source).map_err(failure)?, limits),
+            Kind::Tiff | Kind::Pdf => Err(Failure::Unsupported),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(SCRATCH_BYTES_PER_PIXEL.saturating_mul(self.max_pixels).saturating_add(SCRATCH_BYTES));
+        limits
+    }
+
+    fn read(&self, mut decoder: impl ImageDecoder, limits: Limits) -> Result<Rendered, Failure> {
+        let size = decoder.dimensions();
+        check_size(size.0, size.1, self.max_pixels)?;
+        decoder.set_limits(limits).map_err(failure)?;
+        let color = decoder.color_type();
+        // Metadata that cannot be read is no reason to refuse the page.
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let mut pixels = allocate(decoder.total_bytes())?;
+        decoder.read_image(&mut pixels).map_err(failure)?;
+        finish(size, color, pixels, orientation)
+    }
+}
+
+impl Document for ImageDocument {
+    fn page_count(&self) -> u32 {
+        1
+    }
+
+    fn page(&mut self, index: u32) -> Result<Rendered, Failure> {
+        if index != 0 {
+            return Err(Failure::PageOutOfRange { page_count: 1 });
+        }
+        match self.decoded.take() {
+            Some(page) => Ok(page),
+            None => self.decode(),
+        }
+    }
+}
+
+fn failure(error: ImageError) -> Failure {
+    match error {
+        ImageError::Limits(limit) => match limit.kind() {
+            LimitErrorKind::InsufficientMemory => Failure::OutOfMemory,
+            _ => Failure::Unsupported,
+        },
+        ImageError::Unsupported(_) => Failure::Unsupported,
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Failure::Truncated,
+        _ => Failure::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
+
+    use super::*;
+
+    fn opening(kind: Kind, max_pixels: u64) -> Open {
+        Open { kind, body_bytes: 0, password: None, dpi: 150, max_pixels, max_pages: 1 }
+    }
+
+    fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn picture() -> DynamicImage {
+        RgbImage::from_fn(40, 30, |x, y| image::Rgb([u8::try_from(x * 6).unwrap(), u8::try_from(y * 8).unwrap(), 9]))
+            .into()
+    }
+
+    const FORMATS: [(Kind, ImageFormat); 5] = [
+        (Kind::Jpeg, ImageFormat::Jpeg),
+        (Kind::Png, ImageFormat::Png),
+        (Kind::WebP, ImageFormat::WebP),
+        (Kind::Bmp, ImageFormat::Bmp),
+        (Kind::Gif, ImageFormat::Gif),
+    ];
+
+    #[test]
+    fn every_kind_is_decoded_and_can_be_asked_for_twice() {
+        for (kind, format) in FORMATS {
+            let bytes = encoded(&picture(), format);
+            let mut document = ImageDocument::open(bytes, &opening(kind, 10_000)).unwrap();
+            let first = document.page(0).unwrap();
+            assert_eq!((first.width, first.height, first.grey), (40, 30, false), "{kind:?}");
+            assert_eq!(document.page(0).unwrap().pixels, first.pixels, "{kind:?}");
+            assert!(matches!(document.page(1), Err(Failure::PageOutOfRange { page_count: 1 })));
+            if !matches!(kind, Kind::Jpeg | Kind::Gif) {
+                assert_eq!(first.pixels, picture().as_bytes(), "{kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_over_the_limit_is_refused_whatever_its_kind() {
+        for (kind, format) in FORMATS {
+            let result = ImageDocument::open(encoded(&picture(), format), &opening(kind, 1199));
+            assert_eq!(result.err(), Some(Failure::TooManyPixels { width: 40, height: 30 }), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn half_a_file_is_an_error_whatever_its_kind() {
+        for (kind, format) in FORMATS {
+            let bytes = encoded(&picture(), format);
+            let result = ImageDocument::open(bytes[..bytes.len() / 2].to_vec(), &opening(kind, 10_000));
+            assert!(matches!(result.err(), Some(Failure::Truncated | Failure::Malformed)), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn grey_stays_grey_and_alpha_is_over_white() {
+        let grey = DynamicImage::from(GrayImage::from_pixel(4, 4, image::Luma([77])));
+        let mut document = ImageDocument::open(encoded(&grey, ImageFormat::Png), &opening(Kind::Png, 100)).unwrap();
+        let page = document.page(0).unwrap();
+        assert!(page.grey);
+        assert_eq!(page.pixels, vec![77; 16]);
+
+        let clear = DynamicImage::from(RgbaImage::from_pixel(4, 4, image::Rgba([0, 0, 0, 0])));
+        let mut document = ImageDocument::open(encoded(&clear, ImageFormat::Png), &opening(Kind::Png, 100)).unwrap();
+        assert_eq!(document.page(0).unwrap().pixels, vec![255; 16]);
+    }
+}

@@ -1,0 +1,144 @@
+//! TIFF: many pages, and many ways to store one.
+//!
+//! The `tiff` crate decodes a page; what it does not know is done around it: palettes, and everything about faxes
+//! but plain Group 4 (see [`fax`]). It starts at the first page and refuses a file whose first page is broken, so each
+//! page is shown to it as the first one, by the offset in the header of our own copy of the bytes.
+
+mod directory;
+mod fax;
+mod samples;
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use tiff::{
+    TiffError,
+    decoder::{Decoder, DecodingResult, Limits},
+    tags::Tag,
+};
+
+use self::{
+    directory::Directories,
+    samples::{Layout, to_page},
+};
+use super::{
+    Document,
+    pixels::{Rendered, check_size},
+};
+use crate::decode::{Failure, protocol::Open};
+
+/// A page's decoder over our copy of the file.
+type Page<'a> = Decoder<Cursor<&'a [u8]>>;
+
+/// `PhotometricInterpretation` of an image whose samples are indices into `ColorMap`, and of one whose are grey.
+const PALETTE: u16 = 3;
+const BLACK_IS_ZERO: u16 = 1;
+
+/// Bytes a pixel of the widest page that is decoded: 16-bit RGBA.
+const SAMPLE_BYTES_PER_PIXEL: u64 = 8;
+
+pub(super) struct TiffDocument {
+    bytes: Vec<u8>,
+    directories: Directories,
+    max_pixels: u64,
+}
+
+impl TiffDocument {
+    pub(super) fn open(bytes: Vec<u8>, open: &Open) -> Result<Self, Failure> {
+        let directories = Directories::read(&bytes, open.max_pages)?;
+        let mut document = Self { bytes, directories, max_pixels: open.max_pixels };
+        if document.page_count() == 1 {
+            // As with other images: a single page that is broken is an error of the whole document.
+            document.size(0)?;
+        }
+        Ok(document)
+    }
+
+    /// The size of a page, by its directory alone.
+    fn size(&mut self, index: u32) -> Result<(u32, u32), Failure> {
+        self.directories.show_as_first(&mut self.bytes, index)?;
+        let mut decoder = Decoder::new(Cursor::new(self.bytes.as_slice())).map_err(|error| failure(&error))?;
+        let (width, height) = decoder.dimensions().map_err(|error| failure(&error))?;
+        check_size(width, height, self.max_pixels)?;
+        Ok((width, height))
+    }
+
+    fn decode(&mut self, index: u32) -> Result<Rendered, Failure> {
+        let size = self.size(index)?;
+        let photometric = self.directories.short(&self.bytes, index, Tag::PhotometricInterpretation);
+        if photometric != Some(PALETTE) {
+            return decode_page(&self.bytes, size, self.limits(), false);
+        }
+        // The crate refuses palettes; as a grey image it gives the indices.
+        self.directories.set_short(&mut self.bytes, index, Tag::PhotometricInterpretation, BLACK_IS_ZERO)?;
+        let page = decode_page(&self.bytes, size, self.limits(), true);
+        self.directories.set_short(&mut self.bytes, index, Tag::PhotometricInterpretation, PALETTE)?;
+        page
+    }
+
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        let page_bytes = SAMPLE_BYTES_PER_PIXEL.saturating_mul(self.max_pixels);
+        limits.decoding_buffer_size = usize::try_from(page_bytes).unwrap_or(usize::MAX);
+        limits.intermediate_buffer_size = self.bytes.len();
+        limits
+    }
+}
+
+impl Document for TiffDocument {
+    fn page_count(&self) -> u32 {
+        self.directories.count()
+    }
+
+    fn page(&mut self, index: u32) -> Result<Rendered, Failure> {
+        if index >= self.page_count() {
+            return Err(Failure::PageOutOfRange { page_count: self.page_count() });
+        }
+        self.decode(index)
+    }
+}
+
+fn decode_page(bytes: &[u8], size: (u32, u32), limits: Limits, palette: bool) -> Result<Rendered, Failure> {
+    let decoder = Decoder::new(Cursor::new(bytes)).map_err(|error| failure(&error))?;
+    let mut page: Page<'_> = decoder.with_limits(limits);
+    let orientation = short(&mut page, Tag::Orientation)?
+        .and_then(|tag| u8::try_from(tag).ok())
+        .and_then(Orientation::from_exif)
+        .unwrap_or(Orientation::NoTransforms);
+    if let Some(scheme) = fax::Scheme::of(&mut page)? {
+        return fax::decode(&mut page, bytes, size, scheme, orientation);
+    }
+    let colors = page.colortype().map_err(|error| failure(&error))?;
+    let color_map = match palette {
+        true => Some(page.get_tag_u16_vec(Tag::ColorMap).map_err(|error| failure(&error))?),
+        false => None,
+    };
+    let premultiplied = first_extra_sample(&mut page)? == Some(samples::ASSOCIATED_ALPHA);
+    let has_alpha = first_extra_sample(&mut page)?.is_some_and(|kind| kind != 0);
+    let mut result = DecodingResult::U8(Vec::new());
+    let buffer = page.read_image_to_buffer(&mut result).map_err(|error| failure(&error))?;
+    let layout =
+        Layout { size, colors, planes: buffer.planes, color_map: color_map.as_deref(), has_alpha, premultiplied };
+    to_page(result, &layout, orientation)
+}
+
+fn first_extra_sample(page: &mut Page<'_>) -> Result<Option<u16>, Failure> {
+    let samples = page.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).map_err(|error| failure(&error))?;
+    Ok(samples.and_then(|samples| samples.first().copied()))
+}
+
+fn short(page: &mut Page<'_>, tag: Tag) -> Result<Option<u16>, Failure> {
+    page.find_tag_unsigned(tag).map_err(|error| failure(&error))
+}
+
+fn failure(error: &TiffError) -> Failure {
+    match error {
+        TiffError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Failure::Truncated,
+        TiffError::UnsupportedError(_) => Failure::Unsupported,
+        TiffError::LimitsExceeded => Failure::OutOfMemory,
+        _ => Failure::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! ONNX Runtime, loaded from a library that is named at run time.
+
+use std::path::{Path, PathBuf};
+
+use ort::{
+    environment::Environment,
+    session::{RunOptions, Session, builder::GraphOptimizationLevel},
+    value::{TensorElementType, TensorRef, ValueType},
+};
+
+use super::{Array, Engine, EngineError, Stop, Tensor};
+
+/// The library, opened once and kept for the life of the process.
+#[derive(Clone, Debug)]
+pub struct OnnxRuntime {
+    environment: Environment,
+}
+
+/// How a network is opened.
+#[derive(Clone, Debug)]
+pub struct OnnxSettings {
+    /// Name in errors.
+    pub network: &'static str,
+    pub path: PathBuf,
+    /// Threads that share one run; the engine's own thread is one of them.
+    pub threads: usize,
+    /// Give memory back after every run. For networks whose input has another size each time: ONNX Runtime would keep
+    /// the largest of every size seen (measured: 302 MB peak became 240 MB between pages, at no cost in time).
+    pub shrink: bool,
+}
+
+/// A network in ONNX Runtime.
+pub struct OnnxEngine {
+    settings: OnnxSettings,
+    session: Session,
+    input: String,
+    outputs: Vec<String>,
+}
+
+impl OnnxRuntime {
+    /// Opens the library.
+    ///
+    /// # Errors
+    /// [`EngineError::Library`] where it is missing, of another architecture, or older than the API that we need.
+    pub fn load(library: &Path) -> Result<Self, EngineError> {
+        let failed = |cause: String| EngineError::Library { path: library.to_owned(), cause };
+        let environment = ort::environment::init_from(library)
+            .map_err(|error| failed(error.to_string()))?
+            .with_name("ocr")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(Self { environment })
+    }
+
+    /// Version of the library, such as `1.31.1`, from what it says of its build; all of that where it says it otherwise.
+    /// Only after [`OnnxRuntime::load`].
+    #[must_use]
+    pub fn version() -> String {
+        let build = ort::info();
+        let branch = build.split(['=', ',', ' ']).find_map(|part| part.strip_prefix("rel-"));
+        branch.unwrap_or(build).to_owned()
+    }
+
+    /// Opens a network on the calling thread.
+    ///
+    /// # Errors
+    /// [`EngineError::Open`].
+    pub fn open(&self, settings: OnnxSettings) -> Result<OnnxEngine, EngineError> {
+        let session = self
+            .session(&settings)
+            .map_err(|error| EngineError::Open { path: settings.path.clone(), cause: error.to_string() })?;
+        let single = |cause: &str| EngineError::Open { path: settings.path.clone(), cause: cause.to_owned() };
+        let input = match session.inputs() {
+            [input] => input.name().to_owned(),
+            _ => return Err(single("the network has more than one input, expected one")),
+        };
+        let outputs = session.outputs().iter().map(|output| output.name().to_owned()).collect();
+        Ok(OnnxEngine { settings, session, input, outputs })
+    }
+
+    fn session(&self, settings: &OnnxSettings) -> ort::Result<Session> {
+        Session::builder(&self.environment)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(settings.threads)?
+            .with_inter_threads(1)?
+            // Threads that spin while they wait would take the cores from the other stages.
+            .with_intra_op_spinning(false)?
+            // A pattern is kept for every input size ever seen; ours differ from page to page.
+            .with_memory_pattern(false)?
+            .commit_from_file(&settings.path)
+    }
+}
+
+impl OnnxEngine {
+    /// Names of the outputs, in order.
+    #[must_use]
+    pub fn output_names(&self) -> &[String] {
+        &self.outputs
+    }
+
+    /// Declared dimensions of the input; -1 where they are free.
+    #[must_use]
+    pub fn input_shape(&self) -> Vec<i64> {
+        match self.session.inputs().first().map(|input| input.dtype()) {
+            Some(ValueType::Tensor { shape, .. }) => shape.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Engine for OnnxEngine {
+    fn run(&mut self, batch: &Tensor, stop: &Stop) -> Result<Vec<Array>, EngineError> {
+        let network = self.settings.network;
+        let failed = |error: ort::Error| EngineError::Run { network, cause: error.to_string() };
+        let mut options = RunOptions::new().map_err(failed)?;
+        if self.settings.shrink {
+            options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(failed)?;
+        }
+        let options = std::sync::Arc::new(options);
+        let ending = std::sync::Arc::clone(&options);
+        // A failure to end the run leaves it to end by itself.
+        if !stop.arm(move || drop(ending.terminate())) {
+            return Err(EngineError::Stopped);
+        }
+        let input = TensorRef::from_array_view((batch.shape, batch.data.as_slice())).map_err(failed)?;
+        let result = self.session.run_with_options(ort::inputs![self.input.as_str() => input], &options);
+        let outputs = match result {
+            Ok(outputs) => outputs,
+            Err(_) if stop.is_stopped() => return Err(EngineError::Stopped),
+            Err(error) => return Err(failed(error)),
+        };
+        self.outputs
+            .iter()
+            .map(|name| {
+                let value = &outputs[name.as_str()];
+                match value.dtype().tensor_type() {
+                    Some(TensorElementType::Int64) => {
+                        let (shape, data) = value.try_extract_tensor::<i64>().map_err(failed)?;
+                        Ok(Array::Int { shape: lengths(shape), data: data.to_vec() })
+                    }
+                    _ => {
+                        let (shape, data) = value.try_extract_tensor::<f32>().map_err(failed)?;
+                        Ok(Array::Float { shape: lengths(shape), data: data.to_vec() })
+                    }
+                }
+            })
+            .collect()
+    }
+}
+
+/// The dimensions of a computed tensor, which are never negative.
+fn lengths(shape: &[i64]) -> Vec<usize> {
+    shape.iter().map(|&length| usize::try_from(length).unwrap_or(0)).collect()
+}

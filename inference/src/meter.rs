@@ -1,0 +1,287 @@
+//! What the pipeline counts: stage times, batches, units of work, deaths of decode processes, the engine's progress.
+//!
+//! The stages write to a [`Meter`]; the server shows it on `/metrics` and `/status` and watches its progress. It decides
+//! nothing and knows no document: only numbers come in.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus::{Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+
+/// A stage of a page's way whose time is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Waiting for a turn, after the body has arrived.
+    Queue,
+    Decode,
+    Plan,
+    Detect,
+    Recognise,
+    Assemble,
+    Render,
+}
+
+impl Stage {
+    /// Every stage, in order.
+    pub const ALL: [Self; 7] =
+        [Self::Queue, Self::Decode, Self::Plan, Self::Detect, Self::Recognise, Self::Assemble, Self::Render];
+
+    /// The metric's label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Decode => "decode",
+            Self::Plan => "plan",
+            Self::Detect => "detect",
+            Self::Recognise => "recognise",
+            Self::Assemble => "assemble",
+            Self::Render => "render",
+        }
+    }
+}
+
+/// Why a decode process was lost. One that is replaced after its number of documents is not lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeathCause {
+    /// Ended by a signal of its own fault, or with an error.
+    Crash,
+    /// Ended because it used more memory than it may.
+    Memory,
+    /// Ended because it used more time than it may.
+    Time,
+    /// Ended because it did what its sandbox denies.
+    Sandbox,
+    /// Ended because what it sent could not be understood.
+    Protocol,
+}
+
+impl DeathCause {
+    /// Every cause.
+    pub const ALL: [Self; 5] = [Self::Crash, Self::Memory, Self::Time, Self::Sandbox, Self::Protocol];
+
+    /// The metric's label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::Memory => "memory",
+            Self::Time => "time",
+            Self::Sandbox => "sandbox",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// Seconds: from a small receipt's fastest stage to a large document's.
+const STAGE_BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+
+/// Lines of a batch.
+const BATCH_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
+/// Counts what the pipeline does. Until [`Meter::start_counting`] nothing but the engine's progress is noted, so that
+/// warm-up pages count nowhere.
+pub struct Meter {
+    counting: AtomicBool,
+    stages: HistogramVec,
+    stage: [Histogram; Stage::ALL.len()],
+    batch_size: Histogram,
+    units: Counter,
+    busy: Counter,
+    deaths: IntCounterVec,
+    death: [IntCounter; DeathCause::ALL.len()],
+    engine_work: AtomicU64,
+    engine_progress: AtomicU64,
+}
+
+impl Meter {
+    /// A meter at zero.
+    ///
+    /// # Errors
+    /// Where a metric's definition is not valid; the definitions are constants, so a test would have met it.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let stages = HistogramVec::new(
+            HistogramOpts::new("ocr_stage_seconds", "Time of a page in each stage").buckets(STAGE_BUCKETS.to_vec()),
+            &["stage"],
+        )?;
+        let deaths = IntCounterVec::new(
+            Opts::new("ocr_decode_process_deaths_total", "Decode processes lost, by cause"),
+            &["cause"],
+        )?;
+        Ok(Self {
+            counting: AtomicBool::new(false),
+            stage: Stage::ALL.map(|stage| stages.with_label_values(&[stage.as_str()])),
+            stages,
+            batch_size: Histogram::with_opts(
+                HistogramOpts::new("ocr_batch_size", "Lines recognised together").buckets(BATCH_BUCKETS.to_vec()),
+            )?,
+            units: Counter::new("ocr_units_total", "Units of work done, which no hardware changes")?,
+            busy: Counter::new("ocr_busy_seconds_total", "Seconds of engine threads at work, summed over the threads")?,
+            death: DeathCause::ALL.map(|cause| deaths.with_label_values(&[cause.as_str()])),
+            deaths,
+            engine_work: AtomicU64::new(0),
+            engine_progress: AtomicU64::new(0),
+        })
+    }
+
+    /// From now on everything counts.
+    pub fn start_counting(&self) {
+        self.counting.store(true, Ordering::Release);
+    }
+
+    fn is_counting(&self) -> bool {
+        self.counting.load(Ordering::Acquire)
+    }
+
+    /// Notes the time of a page in a stage.
+    pub fn stage(&self, stage: Stage, took: Duration) {
+        if let Some(histogram) = self.stage.get(stage as usize).filter(|_| self.is_counting()) {
+            histogram.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Notes a batch that was recognised.
+    pub fn batch(&self, lines: usize) {
+        if self.is_counting() {
+            self.batch_size.observe(u32::try_from(lines).map_or(f64::INFINITY, f64::from));
+        }
+    }
+
+    /// Notes work done by an engine thread: its units, and how long it took.
+    pub fn engine_worked(&self, units: f64, busy: Duration) {
+        // A counter must never fall, whatever a manifest says a line costs.
+        if self.is_counting() && units.is_finite() && units >= 0.0 {
+            self.units.inc_by(units);
+            self.busy.inc_by(busy.as_secs_f64());
+        }
+    }
+
+    /// Notes that a decode process was lost.
+    pub fn decode_process_died(&self, cause: DeathCause) {
+        if let Some(counter) = self.death.get(cause as usize).filter(|_| self.is_counting()) {
+            counter.inc();
+        }
+    }
+
+    /// Says that the engine has a job, queued or running, until the guard is dropped.
+    #[must_use]
+    pub fn engine_work(self: &Arc<Self>) -> EngineWork {
+        self.engine_work.fetch_add(1, Ordering::AcqRel);
+        EngineWork(Arc::clone(self))
+    }
+
+    /// Says that the engine finished a run, well or not.
+    pub fn engine_progress(&self) {
+        self.engine_progress.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// What the watchdog looks at: jobs that the engine has, and runs that it has finished.
+    #[must_use]
+    pub fn engine(&self) -> EnginePulse {
+        EnginePulse {
+            jobs: self.engine_work.load(Ordering::Acquire),
+            finished: self.engine_progress.load(Ordering::Acquire),
+        }
+    }
+
+    /// Units done since counting began.
+    #[must_use]
+    pub fn units(&self) -> f64 {
+        self.units.get()
+    }
+
+    /// Seconds of engine threads at work since counting began.
+    #[must_use]
+    pub fn busy_seconds(&self) -> f64 {
+        self.busy.get()
+    }
+
+    /// Shows the figures in a registry.
+    ///
+    /// # Errors
+    /// Where a metric of the same name is registered already.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.stages.clone()))?;
+        registry.register(Box::new(self.batch_size.clone()))?;
+        registry.register(Box::new(self.units.clone()))?;
+        registry.register(Box::new(self.busy.clone()))?;
+        registry.register(Box::new(self.deaths.clone()))
+    }
+}
+
+/// What the watchdog looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EnginePulse {
+    /// Jobs queued or running.
+    pub jobs: u64,
+    /// Runs finished since the start.
+    pub finished: u64,
+}
+
+/// A job of the engine, queued or running.
+pub struct EngineWork(Arc<Meter>);
+
+impl Drop for EngineWork {
+    fn drop(&mut self) {
+        self.0.engine_work.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp, reason = "sums of whole numbers are exact")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_counts_before_counting_starts() {
+        let meter = Meter::new().unwrap();
+        meter.engine_worked(3.0, Duration::from_secs(1));
+        meter.stage(Stage::Detect, Duration::from_secs(1));
+        meter.batch(4);
+        assert_eq!((meter.units(), meter.batch_size.get_sample_count()), (0.0, 0));
+        meter.start_counting();
+        meter.engine_worked(3.0, Duration::from_secs(1));
+        meter.batch(4);
+        assert_eq!((meter.units(), meter.busy_seconds(), meter.batch_size.get_sample_count()), (3.0, 1.0, 1));
+    }
+
+    #[test]
+    fn a_counter_takes_no_nonsense() {
+        let meter = Meter::new().unwrap();
+        meter.start_counting();
+        meter.engine_worked(f64::NAN, Duration::from_secs(1));
+        meter.engine_worked(-1.0, Duration::from_secs(1));
+        assert_eq!(meter.units(), 0.0);
+    }
+
+    #[test]
+    fn labels_stand_at_their_place() {
+        let meter = Meter::new().unwrap();
+        meter.start_counting();
+        for (index, cause) in DeathCause::ALL.into_iter().enumerate() {
+            (0..=index).for_each(|_| meter.decode_process_died(cause));
+        }
+        for (count, cause) in (1..).zip(DeathCause::ALL) {
+            assert_eq!(meter.deaths.with_label_values(&[cause.as_str()]).get(), count, "{cause:?}");
+        }
+        for stage in Stage::ALL {
+            meter.stage(stage, Duration::from_millis(1));
+            assert_eq!(meter.stages.with_label_values(&[stage.as_str()]).get_sample_count(), 1, "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_counted_while_its_guard_lives() {
+        let meter = Arc::new(Meter::new().unwrap());
+        let work = meter.engine_work();
+        meter.engine_progress();
+        assert_eq!(meter.engine(), EnginePulse { jobs: 1, finished: 1 });
+        drop(work);
+        assert_eq!(meter.engine(), EnginePulse { jobs: 0, finished: 1 });
+    }
+}

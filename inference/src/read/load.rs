@@ -1,0 +1,179 @@
+//! Opens everything that a reader needs, and proves it by reading.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use ocr_api::{LoadStage, ModelRef, manifest::Recogniser};
+use tokio::{runtime::Handle, sync::Semaphore};
+
+use super::{Inner, Lanes, Limits, Reader, Strategy, self_test};
+use crate::{
+    decode::{DecodePool, PoolSettings},
+    engine::{BatchLimits, Engine, EngineError, Lane, LaneSettings, OnnxRuntime, OnnxSettings},
+    meter::Meter,
+    models::{Bundle, BundleError, UnsupportedLanguage},
+    recognise::Dictionary,
+};
+
+/// Lines of a batch together are at most this many numbers: six lines of 1,024 pixels, 48 high, in three colours. A
+/// longer batch holds an engine thread for more than half a second.
+const BATCH_ELEMENTS: usize = 6 * 3 * 48 * 1024;
+/// Lines that wait in front of a network: every place for a page may have some chunks of lines there.
+const LANE_CAPACITY: usize = 4096;
+
+/// What a reader is made of.
+#[derive(Clone, Debug)]
+pub struct ReaderSettings {
+    /// Folder of the model bundle.
+    pub bundle: PathBuf,
+    /// Languages that must be readable, as BCP 47 tags.
+    pub languages: Vec<String>,
+    /// ONNX Runtime's library.
+    pub onnxruntime: PathBuf,
+    /// Threads to compute with; at least 1.
+    pub threads: usize,
+    /// Most lines recognised together; the bundle's own number where that is lower.
+    pub batch_size: usize,
+    /// Ask the bundle's classifier about every line's direction. Lowers accuracy on upright pages.
+    pub line_orientation: bool,
+    /// Pages that may be in work at the same time.
+    pub places: usize,
+    pub limits: Limits,
+    pub decode: PoolSettings,
+}
+
+/// Why a reader could not be loaded. None of these is remembered: the next attempt starts afresh.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error(transparent)]
+    Language(#[from] UnsupportedLanguage),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("cannot start the decode processes: {0}")]
+    Decode(String),
+    #[error("cannot read the dictionary {path}: {cause}")]
+    Dictionary { path: PathBuf, cause: String },
+    #[error("the self-test failed: {0}")]
+    SelfTest(String),
+}
+
+/// Loads a reader and reads its warm-up pages. Blocks: call it from a thread of its own, with a handle to the runtime
+/// that the decode processes live on.
+///
+/// # Errors
+/// With what was needed, what was found and what to do.
+pub fn load(
+    settings: &ReaderSettings,
+    meter: &Arc<Meter>,
+    runtime: &Handle,
+    stage: &dyn Fn(LoadStage),
+) -> Result<Reader, LoadError> {
+    stage(LoadStage::Verify);
+    let bundle = Bundle::open(&settings.bundle)?;
+    let recogniser = bundle.recogniser_for(&settings.languages)?.clone();
+    let dictionary = dictionary(&bundle, &recogniser)?;
+
+    stage(LoadStage::Start);
+    let decode = runtime
+        .block_on(DecodePool::start(settings.decode.clone()))
+        .map_err(|error| LoadError::Decode(error.to_string()))?;
+
+    stage(LoadStage::Open);
+    let lanes = lanes(settings, &bundle, &recogniser, meter)?;
+    let manifest = bundle.manifest();
+    let reader = Reader {
+        inner: Arc::new(Inner {
+            model: ModelRef {
+                name: manifest.name.clone(),
+                version: manifest.version.clone(),
+                digest: bundle.digest().to_owned(),
+            },
+            bundle_bytes: bundle.bytes(),
+            detector: manifest.detector.clone(),
+            recogniser,
+            dictionary,
+            orientation: manifest.orientation.clone(),
+            line_orientation: manifest.line_orientation.clone().filter(|_| settings.line_orientation),
+            cost: manifest.cost,
+            strategy: Strategy {
+                name: "cpu",
+                execution_provider: "CPUExecutionProvider",
+                precision: "fp32",
+                runtime: OnnxRuntime::version(),
+                detect_threads: settings.threads,
+                recognise_threads: lanes.recognise.threads(),
+            },
+            lanes,
+            decode,
+            places: Arc::new(Semaphore::new(settings.places.max(1))),
+            limits: settings.limits,
+            meter: Arc::clone(meter),
+        }),
+    };
+
+    stage(LoadStage::WarmUp);
+    runtime.block_on(self_test::run(&reader)).map_err(LoadError::SelfTest)?;
+    stage(LoadStage::Ready);
+    Ok(reader)
+}
+
+fn dictionary(bundle: &Bundle, recogniser: &Recogniser) -> Result<Dictionary, LoadError> {
+    let path = bundle.path(&recogniser.dictionary);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Dictionary::parse(&text)),
+        Err(error) => Err(LoadError::Dictionary { path, cause: error.to_string() }),
+    }
+}
+
+/// Opens every network on its own threads.
+///
+/// The detector shares each run between all threads, since a page has one; lines are many, so every thread reads some of
+/// its own. The two stages of one page take turns, and those of several pages fill each other's gaps.
+fn lanes(
+    settings: &ReaderSettings,
+    bundle: &Bundle,
+    recogniser: &Recogniser,
+    meter: &Arc<Meter>,
+) -> Result<Lanes, LoadError> {
+    let runtime = OnnxRuntime::load(&settings.onnxruntime)?;
+    let manifest = bundle.manifest();
+    let threads = settings.threads.max(1);
+    let start =
+        |network: &'static str, path: PathBuf, lane_threads: usize, run_threads: usize, items: usize, shrink: bool| {
+            let open = (0..lane_threads).map(|_| {
+                let (runtime, path) = (runtime.clone(), path.clone());
+                move || {
+                    let settings = OnnxSettings { network, path, threads: run_threads, shrink };
+                    runtime.open(settings).map(|engine| Box::new(engine) as Box<dyn Engine>)
+                }
+            });
+            let meter = Arc::clone(meter);
+            let on_batch = move |items: usize, elapsed: Duration| {
+                meter.engine_progress();
+                meter.engine_worked(0.0, elapsed);
+                if network == "recognise" {
+                    meter.batch(items);
+                }
+            };
+            let limits = BatchLimits { items: items.max(1), elements: BATCH_ELEMENTS };
+            let lane = LaneSettings { name: network, limits, capacity: LANE_CAPACITY };
+            Lane::start(lane, open.collect(), Arc::new(on_batch))
+        };
+    let items = settings.batch_size.min(recogniser.batch as usize);
+    Ok(Lanes {
+        detect: start("detect", bundle.path(&manifest.detector.file), 1, threads, 1, true)?,
+        recognise: start("recognise", bundle.path(&recogniser.file), threads, 1, items, false)?,
+        orientation: manifest
+            .orientation
+            .as_ref()
+            .map(|model| start("orientation", bundle.path(&model.file), 1, 1, 1, false))
+            .transpose()?,
+        line_orientation: manifest
+            .line_orientation
+            .as_ref()
+            .filter(|_| settings.line_orientation)
+            .map(|model| start("line-orientation", bundle.path(&model.file), 1, 1, items, false))
+            .transpose()?,
+    })
+}

@@ -1,0 +1,288 @@
+//! One page from pixels to its answer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use ocr_api::{ErrorCode, ErrorDetail, Page};
+use tokio_util::sync::CancellationToken;
+
+use super::{Inner, ReadOptions};
+use crate::{
+    assemble::{self, PageFacts, ReadLine},
+    decode::{Bitmap, DecodedPage},
+    detect::{self, TextBox},
+    engine::{Array, EngineError, Lane, Tensor},
+    meter::Stage,
+    plan::{self, Orientation, Turn},
+    recognise::{self, Cut, LineFormat, Steps},
+};
+
+/// Lines of a page that are cut out together.
+const CHUNK: usize = 16;
+/// Chunks of a page in work: enough to keep every thread busy, few enough that a page of thousands of lines stays small.
+const CHUNKS_IN_WORK: usize = 3;
+
+/// Reads a page; one that cannot be read is a page with its error.
+pub(super) async fn read(
+    inner: &Arc<Inner>,
+    decoded: DecodedPage,
+    page_number: u32,
+    options: &ReadOptions,
+    cancel: &CancellationToken,
+) -> Page {
+    let started = Instant::now();
+    let decode_time = Duration::from_millis(decoded.elapsed_ms);
+    let elapsed_ms = || u64::try_from((started.elapsed() + decode_time).as_millis()).unwrap_or(u64::MAX);
+    let (width, height) = (decoded.bitmap.width(), decoded.bitmap.height());
+    let (dpi, dpi_lowered) = (decoded.dpi, decoded.dpi_lowered);
+    let bitmap = Arc::new(decoded.bitmap);
+    let result = match cancel.run_until_cancelled(lines(inner, &bitmap, options.orientation)).await {
+        Some(result) => result,
+        None => Err(Fault::Cancelled),
+    };
+    match result {
+        Ok(found) => {
+            let assembling = Instant::now();
+            let facts = PageFacts {
+                page_number,
+                width,
+                height,
+                turn: found.turn,
+                dpi,
+                dpi_lowered,
+                boxes_found: found.boxes,
+                min_confidence: options.min_confidence,
+                elapsed_ms: elapsed_ms(),
+            };
+            let page = blocking(move || assemble::page(&found.lines, &facts)).await;
+            inner.meter.stage(Stage::Assemble, assembling.elapsed());
+            page.unwrap_or_else(|fault| failed(page_number, fault.into(), elapsed_ms()))
+        }
+        Err(fault) => {
+            let mut page = failed(page_number, fault.into(), elapsed_ms());
+            (page.image_width, page.image_height, page.dpi) = (width, height, dpi);
+            page
+        }
+    }
+}
+
+/// A page that could not be read: the same shape, empty, with the reason.
+pub(super) fn failed(page_number: u32, error: ErrorDetail, elapsed_ms: u64) -> Page {
+    Page {
+        page_number,
+        success: false,
+        error: Some(error),
+        image_width: 0,
+        image_height: 0,
+        dpi: None,
+        orientation: 0,
+        processing_time_ms: elapsed_ms,
+        text: String::new(),
+        markdown: String::new(),
+        html: String::new(),
+        json_output: serde_json::Map::new(),
+        lines: Vec::new(),
+        line_count: 0,
+        avg_confidence: 0.0,
+        warnings: Vec::new(),
+    }
+}
+
+/// What was found on a page.
+struct Found {
+    lines: Vec<ReadLine>,
+    turn: Turn,
+    boxes: usize,
+}
+
+/// Why a page could not be read.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("a stage of the page panicked")]
+    Panicked,
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl From<Fault> for ErrorDetail {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Cancelled | Fault::Engine(EngineError::Stopped) => {
+                Self::new(ErrorCode::Cancelled, "the request was given up before this page was read")
+            }
+            Fault::Engine(error) => {
+                tracing::error!(%error, "the engine failed on a page");
+                Self::new(
+                    ErrorCode::Engine,
+                    "the model could not be run on this page; send it again, and report it with the request id",
+                )
+            }
+            Fault::Panicked => {
+                tracing::error!("a stage of a page panicked");
+                Self::new(ErrorCode::Internal, "the page met a fault of ours; report it with the request id")
+            }
+        }
+    }
+}
+
+async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, orientation: Orientation) -> Result<Found, Fault> {
+    let _work = inner.meter.engine_work();
+    let planning = Instant::now();
+    let (width, height) = plan::detector_size(page.width(), page.height(), &inner.detector);
+    let resized = {
+        let page = Arc::clone(page);
+        blocking(move || Arc::new(detect::resized(&page, width, height))).await?
+    };
+    let turn = match orientation {
+        Orientation::Fixed(turn) => turn,
+        Orientation::Auto => upright_by(inner, &resized).await?,
+    };
+    let (tensor, detector_width) = {
+        let normalise = inner.detector.normalise;
+        blocking(move || {
+            let turned = plan::turned(Arc::unwrap_or_clone(resized), turn);
+            (detect::input(&turned, &normalise), turned.width() as usize)
+        })
+        .await?
+    };
+    inner.meter.stage(Stage::Plan, planning.elapsed());
+
+    let detecting = Instant::now();
+    let outputs = inner.lanes.detect.submit(tensor)?.outputs().await?;
+    inner.count_units(inner.cost.detect_megapixel * f64::from(width) * f64::from(height) / 1e6);
+
+    // The page as the detector saw it: turned by quarters, its sides change places.
+    let (page_width, page_height) = match turn {
+        Turn::None | Turn::Half => (page.width(), page.height()),
+        Turn::Quarter | Turn::ThreeQuarters => (page.height(), page.width()),
+    };
+    let boxes = {
+        let inner = Arc::clone(inner);
+        blocking(move || {
+            let map = outputs.first().and_then(Array::floats).filter(|map| map.len() % detector_width.max(1) == 0);
+            map.map(|map| detect::boxes(map, detector_width, page_width, page_height, &inner.detector))
+        })
+        .await?
+        .ok_or_else(|| EngineError::Output {
+            network: "detect",
+            expected: format!("one map, {detector_width} wide"),
+            found: "something else".to_owned(),
+        })?
+    };
+    inner.meter.stage(Stage::Detect, detecting.elapsed());
+
+    let recognising = Instant::now();
+    let count = boxes.len();
+    let lines = recognise_all(inner, page, boxes, turn).await?;
+    inner.meter.stage(Stage::Recognise, recognising.elapsed());
+    Ok(Found { lines, turn, boxes: count })
+}
+
+/// How the page must be turned to stand upright, by the model; not at all where it is not sure.
+async fn upright_by(inner: &Arc<Inner>, page: &Arc<Bitmap>) -> Result<Turn, Fault> {
+    let (Some(lane), Some(model)) = (&inner.lanes.orientation, &inner.orientation) else { return Ok(Turn::None) };
+    let (page, model) = (Arc::clone(page), model.clone());
+    let threshold = model.threshold;
+    let input = blocking(move || plan::orientation_input(&page, &model)).await?;
+    let outputs = lane.submit(input)?.outputs().await?;
+    Ok(plan::upright_turn(outputs.first().and_then(Array::floats).unwrap_or_default(), threshold))
+}
+
+/// Reads the lines in the boxes. Longest first, so that no long line is left for the end while other threads idle.
+async fn recognise_all(
+    inner: &Arc<Inner>,
+    page: &Arc<Bitmap>,
+    boxes: Vec<TextBox>,
+    turn: Turn,
+) -> Result<Vec<ReadLine>, Fault> {
+    let mut boxes = boxes;
+    if let (Some(lane), Some(model)) = (&inner.lanes.line_orientation, &inner.line_orientation) {
+        let format = LineFormat::from(model);
+        for chunk in boxes.chunks_mut(CHUNK) {
+            let cuts: Vec<Cut> = chunk.iter().map(|found| recognise::cut(found.corners, &format)).collect();
+            let outputs = run_lines(lane, page, cuts, turn, format).await?;
+            for (found, output) in chunk.iter_mut().zip(outputs) {
+                let scores = output.first().and_then(Array::floats).unwrap_or_default();
+                if scores.get(1).is_some_and(|&upside_down| upside_down > model.threshold) {
+                    found.corners.rotate_left(2);
+                }
+            }
+        }
+    }
+    let format = LineFormat::from(&inner.recogniser);
+    let mut cuts: Vec<Cut> = boxes.iter().map(|found| recognise::cut(found.corners, &format)).collect();
+    cuts.sort_by_key(|cut| std::cmp::Reverse(cut.padded));
+    let chunks: Vec<Vec<Cut>> = cuts.chunks(CHUNK).map(<[Cut]>::to_vec).collect();
+    let lines: Vec<Vec<ReadLine>> = stream::iter(chunks)
+        .map(|chunk| recognise_chunk(inner, page, chunk, turn, format))
+        .buffered(CHUNKS_IN_WORK)
+        .try_collect()
+        .await?;
+    Ok(lines.into_iter().flatten().collect())
+}
+
+async fn recognise_chunk(
+    inner: &Arc<Inner>,
+    page: &Arc<Bitmap>,
+    cuts: Vec<Cut>,
+    turn: Turn,
+    format: LineFormat,
+) -> Result<Vec<ReadLine>, Fault> {
+    let outputs = run_lines(&inner.lanes.recognise, page, cuts.clone(), turn, format).await?;
+    let inner = Arc::clone(inner);
+    blocking(move || {
+        let mut lines = Vec::with_capacity(cuts.len());
+        for (cut, output) in cuts.iter().zip(outputs) {
+            // A line counts as its share of one of 320 pixels, the width that the weights are given for.
+            inner.count_units(inner.cost.recognise_line * f64::from(cut.padded) / 320.0);
+            let steps = Steps::new(&output, &inner.recogniser).map_err(|error| EngineError::Output {
+                network: "recognise",
+                expected: error.expected,
+                found: error.found,
+            })?;
+            let reading = recognise::read(&steps, &inner.dictionary, inner.recogniser.space_threshold);
+            if reading.confidence >= inner.recogniser.drop_score {
+                #[expect(clippy::cast_precision_loss, reason = "widths of a line are far below 2^24")]
+                let filled = cut.width as f32 / cut.padded as f32;
+                lines.push(ReadLine { corners: cut.corners, filled, reading });
+            }
+        }
+        Ok(lines)
+    })
+    .await?
+}
+
+/// Cuts lines out of the page and runs each through a network; outputs in the order of the cuts.
+async fn run_lines(
+    lane: &Lane,
+    page: &Arc<Bitmap>,
+    cuts: Vec<Cut>,
+    turn: Turn,
+    format: LineFormat,
+) -> Result<Vec<Vec<Array>>, Fault> {
+    let page = Arc::clone(page);
+    let tensors: Vec<Tensor> = blocking(move || {
+        #[expect(clippy::cast_precision_loss, reason = "sides of a page are far below 2^24")]
+        let (width, height) = (page.width() as f32, page.height() as f32);
+        // Lines are cut from the page as it came: turning it whole would cost a second copy.
+        let on_page =
+            |cut: &Cut| Cut { corners: cut.corners.map(|point| turn.point_before(point, width, height)), ..*cut };
+        cuts.iter().map(|cut| recognise::line(&page, &on_page(cut), &format)).collect()
+    })
+    .await?;
+    let tickets = tensors.into_iter().map(|tensor| lane.submit(tensor)).collect::<Result<Vec<_>, _>>()?;
+    let mut outputs = Vec::with_capacity(tickets.len());
+    for ticket in tickets {
+        outputs.push(ticket.outputs().await?);
+    }
+    Ok(outputs)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Fault::Panicked)
+}

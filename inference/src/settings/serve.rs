@@ -1,0 +1,235 @@
+//! Settings of the server.
+
+use std::{net::IpAddr, time::Duration};
+
+use clap::{Args, ValueEnum, value_parser};
+
+use super::{PipelineSettings, values::parse_bytes};
+
+/// Everything that `ocr serve` can be told.
+#[derive(Args, Clone, Debug)]
+pub struct ServeSettings {
+    #[command(flatten)]
+    pub listen: ListenSettings,
+    #[command(flatten)]
+    pub limits: LimitSettings,
+    #[command(flatten)]
+    pub connections: ConnectionSettings,
+    #[command(flatten)]
+    pub drain: DrainSettings,
+    #[command(flatten)]
+    pub pipeline: PipelineSettings,
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+/// Where the server listens.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Listen")]
+pub struct ListenSettings {
+    /// Address of both ports; [::] listens on IPv4 and IPv6
+    #[arg(long, env = "OCR_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0", value_parser = parse_address)]
+    pub listen: IpAddr,
+
+    /// Port of the API and the probes; 0 takes a free one and logs it
+    #[arg(long, env = "OCR_PORT", value_name = "PORT", default_value_t = 8100)]
+    pub port: u16,
+
+    /// Port of /metrics and /status; 0 takes a free one and logs it
+    #[arg(long, env = "OCR_ADMIN_PORT", value_name = "PORT", default_value_t = 8101)]
+    pub admin_port: u16,
+}
+
+/// What one request, and all together, may take.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitSettings {
+    /// Largest body of a request
+    #[arg(long, env = "OCR_MAX_BODY", value_name = "SIZE", default_value = "10Mi", value_parser = parse_bytes)]
+    pub max_body: u64,
+
+    /// Most memory for the bodies of all requests together; above it requests are refused as overloaded
+    #[arg(long, env = "OCR_MAX_BODIES", value_name = "SIZE", default_value = "256Mi", value_parser = parse_bytes)]
+    pub max_bodies: u64,
+
+    /// Longest time for a request, from its head to the last page of its answer
+    #[arg(long, env = "OCR_REQUEST_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(1..=900))]
+    pub request_seconds: u64,
+
+    /// Requests in work at once; 0 takes one more than there are threads, at most 16
+    #[arg(long, env = "OCR_CONCURRENCY", value_name = "N", default_value_t = 0, value_parser = value_parser!(u16).range(0..=256))]
+    pub concurrency: u16,
+
+    /// Requests that may wait for their turn; above it requests are refused as overloaded
+    #[arg(long, env = "OCR_QUEUE", value_name = "N", default_value_t = 64, value_parser = value_parser!(u16).range(0..=10_000))]
+    pub queue: u16,
+
+    /// Time without progress of the engine, while it has work, after which /live fails
+    #[arg(long, env = "OCR_WATCHDOG_SECONDS", value_name = "SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..=3600))]
+    pub watchdog_seconds: u64,
+}
+
+/// What a client may take.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Connections")]
+pub struct ConnectionSettings {
+    /// Open connections; above it only the probes are answered
+    #[arg(long, env = "OCR_MAX_CONNECTIONS", value_name = "N", default_value_t = 512, value_parser = value_parser!(u32).range(1..=65_536))]
+    pub max_connections: u32,
+
+    /// Time for the head of a request to arrive, and for a kept connection to stay without one
+    #[arg(long, env = "OCR_HEADER_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=300))]
+    pub header_seconds: u64,
+
+    /// Time that a client may stand still while it sends a body or takes an answer
+    #[arg(long, env = "OCR_IDLE_SECONDS", value_name = "SECONDS", default_value_t = 20, value_parser = value_parser!(u64).range(1..=300))]
+    pub idle_seconds: u64,
+}
+
+/// How the server ends.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Shutdown")]
+pub struct DrainSettings {
+    /// Time to go on serving after SIGTERM, until the pod's address has gone from the endpoints
+    #[arg(long, env = "OCR_DRAIN_DELAY_SECONDS", value_name = "SECONDS", default_value_t = 5, value_parser = value_parser!(u64).range(0..=300))]
+    pub drain_delay_seconds: u64,
+
+    /// Time for accepted requests to finish after that
+    #[arg(long, env = "OCR_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(0..=900))]
+    pub drain_seconds: u64,
+}
+
+/// What is logged, and how.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Log")]
+pub struct LogSettings {
+    /// Least level that is logged
+    #[arg(long, env = "OCR_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+
+    /// Form of the log; auto writes text on a terminal, else JSON
+    #[arg(long, env = "OCR_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+}
+
+/// Levels of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Forms of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Auto,
+    Json,
+    Text,
+}
+
+impl LimitSettings {
+    /// Longest time for a request.
+    #[must_use]
+    pub const fn request(&self) -> Duration {
+        Duration::from_secs(self.request_seconds)
+    }
+
+    /// Time without progress after which `/live` fails.
+    #[must_use]
+    pub const fn watchdog(&self) -> Duration {
+        Duration::from_secs(self.watchdog_seconds)
+    }
+
+    /// Requests in work at once. One more than there are threads keeps them busy while a page is decoded elsewhere;
+    /// more than 16 pages at once cost memory and bring nothing.
+    #[must_use]
+    pub fn concurrency(&self, threads: usize) -> usize {
+        match self.concurrency {
+            0 => threads.saturating_add(1).clamp(2, 16),
+            set => usize::from(set),
+        }
+    }
+}
+
+impl ConnectionSettings {
+    /// Time for the head of a request to arrive.
+    #[must_use]
+    pub const fn header(&self) -> Duration {
+        Duration::from_secs(self.header_seconds)
+    }
+
+    /// Time that a client may stand still.
+    #[must_use]
+    pub const fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_seconds)
+    }
+}
+
+impl DrainSettings {
+    /// Time to go on serving after SIGTERM.
+    #[must_use]
+    pub const fn delay(&self) -> Duration {
+        Duration::from_secs(self.drain_delay_seconds)
+    }
+
+    /// Time for accepted requests to finish after that.
+    #[must_use]
+    pub const fn deadline(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+}
+
+fn parse_address(text: &str) -> Result<IpAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map_err(|_| "the address is an IP address, such as 0.0.0.0, 127.0.0.1 or [::]".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: ServeSettings,
+    }
+
+    #[test]
+    fn an_address_may_stand_in_brackets() {
+        assert_eq!(parse_address("[::]"), Ok("::".parse().unwrap()));
+        assert!(parse_address("localhost").is_err());
+    }
+
+    #[test]
+    fn concurrency_follows_the_threads_within_bounds() {
+        let mut limits = Line::parse_from(["ocr"]).settings.limits;
+        limits.concurrency = 0;
+        assert_eq!([0, 1, 2, 8, 64].map(|threads| limits.concurrency(threads)), [2, 2, 3, 9, 16]);
+        limits.concurrency = 40;
+        assert_eq!(limits.concurrency(2), 40);
+    }
+
+    #[test]
+    fn values_outside_their_range_are_refused() {
+        for arguments in [
+            ["--request-seconds", "901"],
+            ["--request-seconds", "0"],
+            ["--max-body", "0"],
+            ["--dpi", "35"],
+            ["--port", "65536"],
+            ["--languages", "en,english"],
+        ] {
+            assert!(Line::try_parse_from(["ocr"].into_iter().chain(arguments)).is_err(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn several_languages_are_separated_by_commas() {
+        let line = Line::parse_from(["ocr", "--languages", "en,de,fr"]);
+        assert_eq!(line.settings.pipeline.model.languages, ["en", "de", "fr"]);
+    }
+}

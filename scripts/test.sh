@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Every check, from cheap to dear. Stops at the first step that fails before the suites; the suites all run, so that one
+# run shows all that is broken. The last line sums them up.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+source scripts/steps.sh
+
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+LOG=target/test.log
+# Every call names the whole workspace: with fewer packages cargo would choose other features and build all twice.
+CARGO_ARGS=(--locked --profile checked --workspace)
+SUITES=(cli http accuracy stability hostile sandbox lifecycle soak parity bench)
+
+system() { scripts/setup.sh; }
+format() { cargo fmt --all -- --check; }
+lints() { cargo clippy "${CARGO_ARGS[@]}" --all-targets -- -D warnings; }
+licences() { make --no-print-directory deny; }
+build() { cargo build "${CARGO_ARGS[@]}" --bins && cargo test "${CARGO_ARGS[@]}" --no-run; }
+assets() { make --no-print-directory assets PROFILE=checked; }
+units() { cargo test "${CARGO_ARGS[@]}" --lib --bins 2>&1 | tee -a "$LOG"; }
+peers() { scripts/peers.sh; }
+suites() {
+    local suite status=0
+    for suite in "${SUITES[@]}"; do
+        cargo test "${CARGO_ARGS[@]}" --test "$suite" 2>&1 | tee -a "$LOG" || status=1
+    done
+    return "$status"
+}
+
+# Prints one line that sums what every test program said of itself.
+summary() {
+    awk '/^test result: / {
+            for (field = 1; field <= NF; field++) {
+                if ($field == "passed;") passed += $(field - 1)
+                if ($field == "failed;") failed += $(field - 1)
+                if ($field == "ignored;") ignored += $(field - 1)
+            }
+        }
+        END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }' "$LOG"
+}
+
+mkdir -p target && : >"$LOG"
+plan "install what is missing=60" "format=5" "lints=200" "licences and bans=20" "build programs and tests=280" \
+    "bring models and native libraries=90" "unit tests=20" "programs to measure against=120" "suites=420"
+step system && step format && step lints && step licences && step build && step assets && step units && step peers &&
+    step suites
+status=$?
+if ((status)); then echo "see above for what failed; all output of the tests is in $LOG" >&2; fi
+summary
+exit "$status"

@@ -1,0 +1,95 @@
+//! How well documents are read, all with the same default settings.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::ensure;
+use ocr_tests::{
+    data::{self, SCAN, Shared},
+    score::{WordScore, character_error_rate},
+    server::{Options, SharedServer},
+    suite::Suite,
+    work::in_parallel,
+};
+
+/// Lowest word F1 over the 80 receipts.
+const RECEIPTS_F1: f64 = 0.948;
+
+fn main() -> ExitCode {
+    let server = Arc::new(SharedServer::new(Options::new()));
+    let mut suite = Suite::new();
+    // Measured against our own transcription of a page set in five typefaces; the header stands in two columns.
+    document(&mut suite, &server, Ok(data::example(SCAN)), Ok(data::example("senate-1871.txt")), 0.05);
+    let shared = Shared::find();
+    // linn's truth is another engine's output: a perfect reading scores about 2 %.
+    for (picture, truth, limit) in [
+        ("phototest.tif", "phototest.gold.txt", 0.005),
+        ("phototest-rotated-180.png", "phototest.gold.txt", 0.005),
+        ("phototest-rotated-L.png", "phototest.gold.txt", 0.005),
+        ("eurotext.tif", "eurotext.txt", 0.015),
+        ("linn.png", "linn.txt", 0.03),
+    ] {
+        let path = |name: &str| shared.clone().map(|shared| shared.path("data/documents").join(name));
+        document(&mut suite, &server, path(picture), path(truth), limit);
+    }
+    let of_receipts = Arc::clone(&server);
+    suite.case_with(shared, "the_receipts_are_read_well_and_none_is_turned", move |shared| {
+        receipts(&shared, &of_receipts)
+    });
+    suite.run()
+}
+
+/// A case: the document's character error is within its limit.
+fn document(
+    suite: &mut Suite,
+    server: &Arc<SharedServer>,
+    picture: Result<PathBuf, String>,
+    truth: Result<PathBuf, String>,
+    limit: f64,
+) {
+    let server = Arc::clone(server);
+    let name = picture.as_deref().map_or_else(|_| "a shared document".to_owned(), data::name);
+    let files = picture.and_then(|picture| Ok((picture, truth?)));
+    suite.case_with(files, &format!("{name}_is_read_within_its_character_error"), move |(picture, truth)| {
+        let read = server.get()?.api().read(data::read(&picture)?)?;
+        let truth = String::from_utf8(data::read(truth)?)?;
+        let error = character_error_rate(&truth, &read.text);
+        let page = &read.pages[0];
+        println!(
+            "{}: character error {:.2} % (at most {:.1} %), turned by {}",
+            data::name(&picture),
+            error * 100.0,
+            limit * 100.0,
+            page.orientation
+        );
+        ensure!(error <= limit, "read as: {}", read.text);
+        Ok(())
+    });
+}
+
+fn receipts(shared: &Shared, server: &SharedServer) -> anyhow::Result<()> {
+    let server = server.get()?;
+    let receipts = shared.receipts()?;
+    ensure!(receipts.len() == 80, "{} receipts", receipts.len());
+    // Two at a time: the text of a page does not depend on others, which the suite `stability` shows.
+    let read = in_parallel(&receipts, 2, |_, receipt| server.api().read(data::read(receipt)?));
+    let mut score = WordScore::default();
+    let mut turned = Vec::new();
+    for (receipt, document) in receipts.iter().zip(read) {
+        let document = document?;
+        if document.pages[0].orientation != 0 {
+            turned.push(data::name(receipt));
+        }
+        score.add(&shared.receipt_truth(receipt)?, &document.text);
+    }
+    println!(
+        "receipts: pages {}  word P {:.4} R {:.4} F1 {:.4} (at least {RECEIPTS_F1}), turned {}",
+        score.pages,
+        score.precision(),
+        score.recall(),
+        score.f1(),
+        turned.len()
+    );
+    ensure!(turned.is_empty(), "turned: {turned:?}");
+    ensure!(score.f1() >= RECEIPTS_F1, "F1 {:.4}", score.f1());
+    Ok(())
+}
