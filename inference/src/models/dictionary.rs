@@ -16,7 +16,7 @@ pub struct Dictionary {
 
 impl Dictionary {
     /// Reads a dictionary of one entry a line.
-    pub(super) fn parse(file: &str, bytes: Vec<u8>) -> Result<Self, Refusal> {
+    pub(crate) fn parse(file: &str, bytes: Vec<u8>) -> Result<Self, Refusal> {
         let text = String::from_utf8(bytes)
             .map_err(|error| Refusal::Encoding { file: file.to_owned(), position: error.utf8_error().valid_up_to() })?;
         let mut entries = Vec::new();
@@ -42,6 +42,16 @@ impl Dictionary {
         }
         let (start, end) = *self.entries.get(position)?;
         self.text.get(start..end)
+    }
+
+    /// Whether every character of a text has a class.
+    #[must_use]
+    pub fn can_write(&self, text: &str) -> bool {
+        let mut letter = [0; 4];
+        text.chars().filter(|c| *c != ' ').all(|c| {
+            let letter: &str = c.encode_utf8(&mut letter);
+            self.entries.iter().any(|(start, end)| self.text.get(*start..*end) == Some(letter))
+        })
     }
 
     /// How many entries there are, without blank and space.
