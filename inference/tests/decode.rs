@@ -1,5 +1,7 @@
 //! Documents through real decode processes.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may panic")]
+
 mod common;
 
 use std::{

@@ -1,5 +1,7 @@
 //! What happens when decode processes die, hang, lie, or cannot be started.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::{

@@ -1,7 +1,7 @@
 //! What the tests of real decode processes share. They run the program that was built, and need the PDF library and
 //! the fonts: `make assets` brings them, or `OCR_PDFIUM` and `OCR_FONTS` say where they are.
 
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test program uses its part; a test may panic")]
 
 use std::{
     path::{Path, PathBuf},
@@ -39,7 +39,7 @@ pub fn options() -> DecodeOptions {
         dpi: 150,
         max_pixels: 50_000_000,
         max_pages: 200,
-        deadline: Instant::now() + Duration::from_secs(60),
+        deadline: Instant::now() + Duration::from_mins(1),
     }
 }
 

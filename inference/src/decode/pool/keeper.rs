@@ -34,10 +34,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         );
         match step {
             Step::Start => {
-                failures = match start(&shared).await {
-                    true => 0,
-                    false => pause(&shared, failures).await,
-                }
+                failures = if start(&shared).await { 0 } else { pause(&shared, failures).await };
             }
             Step::Wait(until) => wait(&shared, until).await,
         }

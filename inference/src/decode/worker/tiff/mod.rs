@@ -109,10 +109,8 @@ fn decode_page(bytes: &[u8], size: (u32, u32), limits: Limits, palette: bool) ->
     }
     check_jpeg_sizes(&mut page, bytes)?;
     let colors = page.colortype().map_err(|error| failure(&error))?;
-    let color_map = match palette {
-        true => Some(page.get_tag_u16_vec(Tag::ColorMap).map_err(|error| failure(&error))?),
-        false => None,
-    };
+    let color_map =
+        if palette { Some(page.get_tag_u16_vec(Tag::ColorMap).map_err(|error| failure(&error))?) } else { None };
     let premultiplied = first_extra_sample(&mut page)? == Some(samples::ASSOCIATED_ALPHA);
     let has_alpha = first_extra_sample(&mut page)?.is_some_and(|kind| kind != 0);
     let needed = page.image_buffer_layout().map_err(|error| failure(&error))?.complete_len;
