@@ -48,10 +48,10 @@ impl Default for PoolSettings {
             waiting: 64,
             documents_per_process: 200,
             growth_bytes: 32 << 20,
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             max_body_bytes: 10 << 20,
             max_pixels: 50_000_000,
-            page_timeout: Duration::from_secs(60),
+            page_timeout: Duration::from_mins(1),
             cpu_seconds: 1200,
         }
     }
