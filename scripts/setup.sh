@@ -13,8 +13,8 @@ command -v git >/dev/null || packages+=(git)
 if ! command -v python3 >/dev/null || ! python3 -c 'import ensurepip, pip, venv' 2>/dev/null; then
     packages+=(python3 python3-venv python3-pip)
 fi
-# ONNX Runtime and PDFium are C++: they need its runtime library.
-ldconfig -p 2>/dev/null | grep -q 'libstdc++\.so\.6' || packages+=(libstdc++6)
+# ONNX Runtime and PDFium are C++: they need its runtime library. (No grep -q: it would end ldconfig, and pipefail us.)
+ldconfig -p 2>/dev/null | grep 'libstdc++\.so\.6' >/dev/null || packages+=(libstdc++6)
 
 if ((${#packages[@]})); then
     echo "needs Debian packages: ${packages[*]}"

@@ -132,6 +132,7 @@ fn look(reader: &Reader) -> (EngineStatus, SandboxStatus) {
         seccomp: hello.seccomp,
         processes: count(stats.alive()),
         deaths: stats.deaths(),
+        deaths_by_cause: stats.deaths_by_cause().map(|(cause, deaths)| (cause.as_str().to_owned(), deaths)).collect(),
     };
     (engine, sandbox)
 }

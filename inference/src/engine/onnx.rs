@@ -53,13 +53,10 @@ impl OnnxRuntime {
         Ok(Self { environment })
     }
 
-    /// Version of the library, such as `1.31.1`, from what it says of its build; all of that where it says it otherwise.
-    /// Only after [`OnnxRuntime::load`].
+    /// Which build the library is, in its own words. Only after [`OnnxRuntime::load`].
     #[must_use]
-    pub fn version() -> String {
-        let build = ort::info();
-        let branch = build.split(['=', ',', ' ']).find_map(|part| part.strip_prefix("rel-"));
-        branch.unwrap_or(build).to_owned()
+    pub fn build() -> String {
+        ort::info().trim_start_matches("ORT Build Info: ").to_owned()
     }
 
     /// Opens a network on the calling thread.

@@ -100,7 +100,7 @@ pub fn load(
                 name: "cpu",
                 execution_provider: "CPUExecutionProvider",
                 precision: "fp32",
-                runtime: OnnxRuntime::version(),
+                runtime: OnnxRuntime::build(),
                 detect_threads: settings.threads,
                 recognise_threads: lanes.recognise.threads(),
             },

@@ -97,7 +97,7 @@ pub struct Strategy {
     pub name: &'static str,
     pub execution_provider: &'static str,
     pub precision: &'static str,
-    /// Version of ONNX Runtime.
+    /// Which build of ONNX Runtime, in its own words.
     pub runtime: String,
     pub detect_threads: usize,
     pub recognise_threads: usize,

@@ -265,16 +265,25 @@ fn score_by_script(shared: &Shared, name: &str, tsv: &str) -> anyhow::Result<()>
 /// `median (lowest to highest)`
 fn spread(mut values: Vec<f64>) -> String {
     values.sort_by(f64::total_cmp);
-    match values.as_slice() {
-        [] => "none".to_owned(),
-        [lowest, ..] => {
-            let highest = values.last().unwrap_or(lowest);
-            format!("{:.3} ({lowest:.3} to {highest:.3})", values[values.len() / 2])
-        }
-    }
+    let [Some(lowest), Some(highest)] = [values.first(), values.last()] else { return "none".to_owned() };
+    // Of an even number the mean of the two in the middle.
+    let median = f64::midpoint(values[values.len() / 2], values[(values.len() - 1) / 2]);
+    format!("{median:.3} ({lowest:.3} to {highest:.3})")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of pages")]
 fn count(pages: usize) -> f64 {
     pages as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_two() {
+        assert_eq!(spread(vec![4.0, 1.0, 2.0]), "2.000 (1.000 to 4.000)");
+        assert_eq!(spread(vec![4.0, 1.0]), "2.500 (1.000 to 4.000)");
+        assert_eq!(spread(Vec::new()), "none");
+    }
 }

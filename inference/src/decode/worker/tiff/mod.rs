@@ -46,12 +46,7 @@ pub(super) struct TiffDocument {
 impl TiffDocument {
     pub(super) fn open(bytes: Vec<u8>, open: &Open) -> Result<Self, Failure> {
         let directories = Directories::read(&bytes, open.max_pages)?;
-        let mut document = Self { bytes, directories, max_pixels: open.max_pixels };
-        if document.page_count() == 1 {
-            // As with other images: a single page that is broken is an error of the whole document.
-            document.size(0)?;
-        }
-        Ok(document)
+        Ok(Self { bytes, directories, max_pixels: open.max_pixels })
     }
 
     /// The size of a page, by its directory alone.
