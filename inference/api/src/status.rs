@@ -28,7 +28,7 @@ pub struct PodStatus {
 pub struct ModelStatus {
     #[serde(flatten)]
     pub model: ModelRef,
-    /// Where it was found: `image`, `volume` or `path`.
+    /// Where it was found: `image`, `assets` or `path`.
     pub source: String,
     /// Bytes of all its files.
     pub bytes: u64,

@@ -5,11 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ocr_api::manifest::{self, Manifest, Recogniser};
+use ocr_api::manifest::{self, Manifest};
 use serde::Deserialize;
 
-use super::catalogue::names;
-use super::dictionary;
+use super::dictionary::{self, Dictionary};
 use super::error::{BundleError, Refusal, UnsupportedLanguage};
 use super::files::{self, Checked};
 use super::interface::Candidate;
@@ -28,6 +27,16 @@ pub struct Bundle {
     folder: PathBuf,
     manifest: Manifest,
     digest: String,
+    recognisers: Vec<Recogniser>,
+}
+
+/// A recogniser of a bundle.
+#[derive(Debug)]
+pub struct Recogniser {
+    /// What the manifest says of it.
+    pub parameters: manifest::Recogniser,
+    /// Its characters.
+    pub dictionary: Dictionary,
 }
 
 impl Bundle {
@@ -43,7 +52,7 @@ impl Bundle {
     fn open_checked(given: &Path) -> Result<Self, Refusal> {
         // Without symbolic links, so that a file can be told to be inside.
         let folder = fs::canonicalize(given).map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound => Refusal::NoBundle { known: given.parent().map(names).unwrap_or_default() },
+            io::ErrorKind::NotFound => Refusal::NoBundle { known: Vec::new() },
             _ => Refusal::Unreadable { file: given.display().to_string(), cause },
         })?;
         if !folder.is_dir() {
@@ -55,10 +64,11 @@ impl Bundle {
 
         let detector = &manifest.detector;
         check_network(&folder, &detector.file, |file| file.check_detector(&detector.architecture))?;
+        let mut recognisers = Vec::new();
         for parameters in &manifest.recognisers {
             check_network(&folder, &parameters.file, |file| file.check_recogniser(parameters))?;
-            let text = files::read_small(&folder, &parameters.dictionary, dictionary::MAX_BYTES)?;
-            dictionary::check(parameters, text)?;
+            recognisers
+                .push(Recogniser { parameters: parameters.clone(), dictionary: read_dictionary(&folder, parameters)? });
         }
         if let Some(orientation) = &manifest.orientation {
             check_network(&folder, &orientation.file, |file| file.check_orientation(orientation))?;
@@ -66,7 +76,7 @@ impl Bundle {
         if let Some(line) = &manifest.line_orientation {
             check_network(&folder, &line.file, |file| file.check_line_orientation(line))?;
         }
-        Ok(Self { folder, digest: files::sha256(text.as_bytes()), manifest })
+        Ok(Self { folder, digest: files::sha256(text.as_bytes()), manifest, recognisers })
     }
 
     /// What the bundle says of itself.
@@ -93,22 +103,28 @@ impl Bundle {
         self.folder.join(&file.file)
     }
 
+    /// All recognisers, the preferred one first.
+    #[must_use]
+    pub fn recognisers(&self) -> &[Recogniser] {
+        &self.recognisers
+    }
+
     /// The first recogniser that reads all of these languages; the preferred one if none is named.
     ///
     /// # Errors
     /// If there is none, with the languages that stand in the way and those that can be read.
-    pub fn recogniser_for(&self, wanted: &[String]) -> Result<&Recogniser, UnsupportedLanguage> {
-        let reads = |recogniser: &Recogniser, language: &str| languages::reads(&recogniser.languages, language);
-        let all = |recogniser: &&Recogniser| wanted.iter().all(|language| reads(recogniser, language));
-        let recognisers = &self.manifest.recognisers;
-        if let Some(found) = recognisers.iter().find(all) {
+    pub fn recogniser_for(&self, wanted: &[impl AsRef<str>]) -> Result<&Recogniser, UnsupportedLanguage> {
+        let reads =
+            |recogniser: &Recogniser, language: &str| languages::reads(&recogniser.parameters.languages, language);
+        let all = |recogniser: &&Recogniser| wanted.iter().all(|language| reads(recogniser, language.as_ref()));
+        if let Some(found) = self.recognisers.iter().find(all) {
             return Ok(found);
         }
-        let unread = |language: &&String| !recognisers.iter().any(|recogniser| reads(recogniser, language));
-        let mut in_the_way: Vec<String> = wanted.iter().filter(unread).cloned().collect();
+        let unread = |language: &&str| !self.recognisers.iter().any(|recogniser| reads(recogniser, language));
+        let mut in_the_way: Vec<String> = wanted.iter().map(AsRef::as_ref).filter(unread).map(str::to_owned).collect();
         if in_the_way.is_empty() {
             // Each is read by some recogniser, but no recogniser reads all.
-            in_the_way = wanted.to_vec();
+            in_the_way = wanted.iter().map(|language| language.as_ref().to_owned()).collect();
         }
         Err(UnsupportedLanguage { bundle: self.manifest.name.clone(), wanted: in_the_way, readable: self.languages() })
     }
@@ -184,6 +200,15 @@ fn check_network(
     check(Candidate { file: &named.file, network: &network })
 }
 
+fn read_dictionary(folder: &Path, parameters: &manifest::Recogniser) -> Result<Dictionary, Refusal> {
+    let file = &parameters.dictionary;
+    let dictionary = Dictionary::parse(&file.file, files::read_small(folder, file, dictionary::MAX_BYTES)?)?;
+    if u32::try_from(dictionary.classes()) == Ok(parameters.classes) {
+        return Ok(dictionary);
+    }
+    Err(Refusal::DictionaryLength { file: file.file.clone(), entries: dictionary.len(), classes: parameters.classes })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -191,20 +216,17 @@ mod tests {
     use super::super::testing::{Fixture, onnx};
     use super::*;
 
-    fn languages(tags: &[&str]) -> Vec<String> {
-        tags.iter().map(|&tag| tag.to_owned()).collect()
-    }
-
     fn refusal(fixture: &Fixture) -> Refusal {
         Bundle::open(fixture.path()).unwrap_err().refusal
     }
 
     #[test]
-    fn a_good_bundle_opens_with_its_digest_and_size() {
+    fn a_good_bundle_opens_with_its_digest_and_dictionaries() {
         let fixture = Fixture::new();
         let bundle = Bundle::open(fixture.path()).unwrap();
         let text = fs::read(fixture.path().join(MANIFEST)).unwrap();
         assert_eq!(bundle.digest(), files::sha256(&text));
+        assert_eq!(bundle.recognisers()[0].dictionary.character(2), Some("b"));
         assert_eq!(bundle.path(&bundle.manifest().detector.file), bundle.folder().join("detector.onnx"));
         let on_disk: u64 =
             fs::read_dir(fixture.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
@@ -367,7 +389,7 @@ mod tests {
     fn the_first_recogniser_that_reads_all_languages_is_chosen() {
         let fixture = Fixture::new();
         let bundle = Bundle::open(fixture.path()).unwrap();
-        let name = |wanted: &[&str]| bundle.recogniser_for(&languages(wanted)).unwrap().name.clone();
+        let name = |languages: &[&str]| bundle.recogniser_for(languages).unwrap().parameters.name.clone();
         assert_eq!(name(&[]), "latin");
         assert_eq!(name(&["en"]), "latin");
         assert_eq!(name(&["en-GB", "de"]), "latin");
@@ -379,12 +401,12 @@ mod tests {
     fn a_language_that_no_recogniser_reads_is_refused_with_the_list_of_those_it_can() {
         let fixture = Fixture::new();
         let bundle = Bundle::open(fixture.path()).unwrap();
-        let error = bundle.recogniser_for(&languages(&["en", "hi"])).unwrap_err();
+        let error = bundle.recogniser_for(&["en", "hi"]).unwrap_err();
         assert_eq!(error.wanted, ["hi"]);
         assert_eq!(error.readable, ["en", "de", "zh"]);
         assert_eq!(error.to_string(), "bundle test cannot read hi: choose among en, de, zh");
         // German is the first one's only, Chinese the second one's.
-        assert_eq!(bundle.recogniser_for(&languages(&["de", "zh"])).unwrap_err().wanted, ["de", "zh"]);
+        assert_eq!(bundle.recogniser_for(&["de", "zh"]).unwrap_err().wanted, ["de", "zh"]);
     }
 
     #[test]

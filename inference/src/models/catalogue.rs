@@ -9,7 +9,7 @@ use super::error::{BundleError, Refusal};
 /// A folder in the bundles folder.
 #[derive(Debug)]
 pub struct Entry {
-    /// Name of the folder: what `--model` takes.
+    /// Name of the folder, which is the bundle's.
     pub name: String,
     pub path: PathBuf,
     /// What the bundle is, or why it is refused.
@@ -19,8 +19,6 @@ pub struct Entry {
 /// What a list of bundles shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Name that the bundle gives itself.
-    pub name: String,
     pub version: String,
     /// BCP 47 tags of what it reads.
     pub languages: Vec<String>,
@@ -36,14 +34,9 @@ pub struct Summary {
 /// # Errors
 /// If the folder cannot be listed.
 pub fn catalogue(bundles: &Path) -> Result<Vec<Entry>, BundleError> {
-    if let Err(cause) = fs::read_dir(bundles) {
-        let file = "the bundles folder".to_owned();
-        return Err(BundleError::new(bundles, Refusal::Unreadable { file, cause }));
-    }
     let entry = |name: String| {
         let path = bundles.join(&name);
-        let bundle = Bundle::open(&path).map(|bundle| Summary {
-            name: bundle.manifest().name.clone(),
+        let bundle = open_named(&path, &name).map(|bundle| Summary {
             version: bundle.manifest().version.clone(),
             languages: bundle.languages(),
             bytes: bundle.bytes(),
@@ -51,26 +44,50 @@ pub fn catalogue(bundles: &Path) -> Result<Vec<Entry>, BundleError> {
         });
         Entry { name, path, bundle }
     };
-    Ok(names(bundles).into_iter().map(entry).collect())
+    Ok(names(bundles)?.into_iter().map(entry).collect())
 }
 
-/// The folder that `--model` names: a path if there is a slash in it, else a folder of the bundles folder.
-#[must_use]
-pub fn resolve(model: &str, bundles: &Path) -> PathBuf {
-    if model.contains('/') || matches!(model, "." | "..") { PathBuf::from(model) } else { bundles.join(model) }
+/// Opens the bundle that `--model` names: a path if there is a slash in it, else a folder of the bundles folder.
+///
+/// # Errors
+/// If there is none, with the names that there are, or if it is refused.
+pub fn open_model(model: &str, bundles: &Path) -> Result<Bundle, BundleError> {
+    if model.contains('/') || matches!(model, "." | "..") {
+        return Bundle::open(Path::new(model));
+    }
+    let path = bundles.join(model);
+    if model.is_empty() || !path.exists() {
+        // What a list of names cannot say is not what this call is about.
+        let known = names(bundles).unwrap_or_default();
+        return Err(BundleError::new(&path, Refusal::NoBundle { known }));
+    }
+    open_named(&path, model)
 }
 
-/// Names of the folders, sorted; those with a leading dot are the volume's own. None where the folder cannot be read:
-/// the caller has more to say than that.
-pub fn names(bundles: &Path) -> Vec<String> {
-    let entries = fs::read_dir(bundles).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
+/// Opens a bundle that must have the name of its folder: the name is what users, metrics and status call it.
+fn open_named(path: &Path, name: &str) -> Result<Bundle, BundleError> {
+    let bundle = Bundle::open(path)?;
+    let found = bundle.manifest().name.clone();
+    if found == name {
+        return Ok(bundle);
+    }
+    Err(BundleError::new(path, Refusal::Name { expected: name.to_owned(), found }))
+}
+
+/// Names of the folders, sorted; those with a leading dot are the volume's own.
+fn names(bundles: &Path) -> Result<Vec<String>, BundleError> {
+    let unreadable =
+        |cause| BundleError::new(bundles, Refusal::Unreadable { file: "the bundles folder".to_owned(), cause });
+    let mut names = Vec::new();
+    for entry in fs::read_dir(bundles).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && !name.starts_with('.') {
+            names.push(name);
+        }
+    }
     names.sort_unstable();
-    names
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -106,23 +123,27 @@ mod tests {
     }
 
     #[test]
-    fn a_model_with_a_slash_is_a_path_and_any_other_a_name() {
-        let bundles = Path::new("/bundles");
-        for (model, path) in [
-            ("pp-ocrv6-small", "/bundles/pp-ocrv6-small"),
-            ("./mine", "./mine"),
-            ("/models/mine", "/models/mine"),
-            ("mine/", "mine/"),
-            ("..", ".."),
-        ] {
-            assert_eq!(resolve(model, bundles), Path::new(path), "{model}");
-        }
+    fn a_model_is_found_by_name_and_by_path() {
+        let folder = bundles();
+        assert_eq!(open_model("test", folder.path()).unwrap().manifest().name, "test");
+        let path = folder.path().join("test");
+        assert_eq!(open_model(path.to_str().unwrap(), Path::new("/none")).unwrap().manifest().name, "test");
     }
 
     #[test]
     fn an_unknown_name_is_refused_with_the_names_that_there_are() {
         let folder = bundles();
-        let text = Bundle::open(&resolve("tset", folder.path())).unwrap_err().to_string();
-        assert!(text.contains("beside it there is broken, test"), "{text}");
+        for model in ["tset", ""] {
+            let text = open_model(model, folder.path()).unwrap_err().to_string();
+            assert!(text.contains("the bundles folder has broken, test"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bundle_under_another_name_is_refused_by_name_but_opens_by_path() {
+        let folder = bundles();
+        fs::rename(folder.path().join("test"), folder.path().join("renamed")).unwrap();
+        assert_eq!(open_model("renamed", folder.path()).unwrap_err().reason(), "BundleNameMismatch");
+        assert!(open_model(folder.path().join("renamed").to_str().unwrap(), folder.path()).is_ok());
     }
 }

@@ -36,10 +36,12 @@ impl BundleError {
 /// What is wrong with a bundle: which file, what was expected, what was found, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    #[error("there is no such folder; beside it there is {}: choose one of these by --model", list(known))]
+    #[error("there is no such folder; the bundles folder has {}", list(known))]
     NoBundle { known: Vec<String> },
     #[error("it is not a folder: name the folder that holds model.yaml, not a file in it")]
     NotAFolder,
+    #[error("it is the bundle {found}, not {expected}: rename the folder or choose --model {found}")]
+    Name { expected: String, found: String },
     #[error("cannot read {file}: {cause}; check that it is there and that this user may read it")]
     Unreadable { file: String, cause: std::io::Error },
     #[error("model.yaml is not a manifest: {cause}; correct it or use a bundle of this version")]
@@ -90,6 +92,7 @@ impl Refusal {
         match self {
             Self::NoBundle { .. } => "BundleNotFound",
             Self::NotAFolder => "BundleNotAFolder",
+            Self::Name { .. } => "BundleNameMismatch",
             Self::Unreadable { .. } => "FileUnreadable",
             Self::Manifest { .. } => "ManifestInvalid",
             Self::Schema { .. } => "SchemaUnknown",

@@ -16,6 +16,7 @@ mod testing;
 mod values;
 mod wire;
 
-pub use bundle::Bundle;
-pub use catalogue::{Entry, Summary, catalogue, resolve};
+pub use bundle::{Bundle, Recogniser};
+pub use catalogue::{Entry, Summary, catalogue, open_model};
+pub use dictionary::Dictionary;
 pub use error::{BundleError, Refusal, UnsupportedLanguage};

@@ -32,8 +32,8 @@ use crate::{
     decode::{DecodeOptions, DecodePool, Password},
     engine::Lane,
     meter::Meter,
+    models::Dictionary,
     plan::Orientation,
-    recognise::Dictionary,
 };
 
 /// How a document is to be read.
