@@ -44,15 +44,21 @@ enum Outcome<T> {
     Failed(Failure),
 }
 
+/// A document that waits for a process.
+pub(super) struct Incoming {
+    pub kind: Kind,
+    pub bytes: Bytes,
+    pub options: DecodeOptions,
+    pub cancel: CancellationToken,
+}
+
 impl OpenDocument {
     pub(super) async fn open(
         shared: &Arc<Shared>,
         place: OwnedSemaphorePermit,
-        kind: Kind,
-        bytes: &Bytes,
-        options: DecodeOptions,
-        cancel: CancellationToken,
+        document: Incoming,
     ) -> Result<Self, ErrorDetail> {
+        let Incoming { kind, bytes, options, cancel } = document;
         let mut process = shared.take(options.deadline, &cancel).await?;
         process.documents = process.documents.saturating_add(1);
         shared.stats.documents.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +75,7 @@ impl OpenDocument {
             max_pages: options.max_pages,
         });
         document.page_count = document
-            .exchange(async |process| match process.ask(&request, bytes).await? {
+            .exchange(async |process| match process.ask(&request, &bytes).await? {
                 Reply::Opened { page_count } if (1..=options.max_pages).contains(&page_count) => {
                     Ok(Outcome::Answer(page_count))
                 }

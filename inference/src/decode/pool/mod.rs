@@ -11,6 +11,7 @@ mod settings;
 mod spawner;
 mod stats;
 
+use document::Incoming;
 pub use document::OpenDocument;
 pub use settings::{DecodeError, PoolSettings};
 pub use stats::{Cause, PoolStats};
@@ -137,7 +138,7 @@ impl DecodePool {
     ) -> Result<OpenDocument, ErrorDetail> {
         let kind = self.admit(&bytes, &options)?;
         let place = self.shared.wait_for_place(options.deadline, &cancel).await?;
-        OpenDocument::open(&self.shared, place, kind, &bytes, options, cancel).await
+        OpenDocument::open(&self.shared, place, Incoming { kind, bytes, options, cancel }).await
     }
 
     /// What can be refused without a process.
