@@ -4,6 +4,7 @@
 //! [`read`] joins the stages to a reader of documents; [`engine`] owns the networks and the threads that run them;
 //! [`serve`] and [`cli`] are the two ways in.
 
+pub mod allocator;
 pub mod assemble;
 pub mod cli;
 pub mod decode;

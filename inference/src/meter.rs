@@ -1,4 +1,4 @@
-//! What the pipeline counts: stage times, batches, units of work, deaths of decode processes, the engine's progress.
+//! What the pipeline counts: stage times, batches, units of work, the engine's progress.
 //!
 //! The stages write to a [`Meter`]; the server shows it on `/metrics` and `/status` and watches its progress. It decides
 //! nothing and knows no document: only numbers come in.
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Counter, Histogram, HistogramOpts, HistogramVec, Registry};
 
 /// A stage of a page's way whose time is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,38 +46,6 @@ impl Stage {
     }
 }
 
-/// Why a decode process was lost. One that is replaced after its number of documents is not lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeathCause {
-    /// Ended by a signal of its own fault, or with an error.
-    Crash,
-    /// Ended because it used more memory than it may.
-    Memory,
-    /// Ended because it used more time than it may.
-    Time,
-    /// Ended because it did what its sandbox denies.
-    Sandbox,
-    /// Ended because what it sent could not be understood.
-    Protocol,
-}
-
-impl DeathCause {
-    /// Every cause.
-    pub const ALL: [Self; 5] = [Self::Crash, Self::Memory, Self::Time, Self::Sandbox, Self::Protocol];
-
-    /// The metric's label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Crash => "crash",
-            Self::Memory => "memory",
-            Self::Time => "time",
-            Self::Sandbox => "sandbox",
-            Self::Protocol => "protocol",
-        }
-    }
-}
-
 /// Seconds: from a small receipt's fastest stage to a large document's.
 const STAGE_BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
@@ -93,8 +61,6 @@ pub struct Meter {
     batch_size: Histogram,
     units: Counter,
     busy: Counter,
-    deaths: IntCounterVec,
-    death: [IntCounter; DeathCause::ALL.len()],
     engine_work: AtomicU64,
     engine_progress: AtomicU64,
 }
@@ -109,10 +75,6 @@ impl Meter {
             HistogramOpts::new("ocr_stage_seconds", "Time of a page in each stage").buckets(STAGE_BUCKETS.to_vec()),
             &["stage"],
         )?;
-        let deaths = IntCounterVec::new(
-            Opts::new("ocr_decode_process_deaths_total", "Decode processes lost, by cause"),
-            &["cause"],
-        )?;
         Ok(Self {
             counting: AtomicBool::new(false),
             stage: Stage::ALL.map(|stage| stages.with_label_values(&[stage.as_str()])),
@@ -122,8 +84,6 @@ impl Meter {
             )?,
             units: Counter::new("ocr_units_total", "Units of work done, which no hardware changes")?,
             busy: Counter::new("ocr_busy_seconds_total", "Seconds of engine threads at work, summed over the threads")?,
-            death: DeathCause::ALL.map(|cause| deaths.with_label_values(&[cause.as_str()])),
-            deaths,
             engine_work: AtomicU64::new(0),
             engine_progress: AtomicU64::new(0),
         })
@@ -158,13 +118,6 @@ impl Meter {
         if self.is_counting() && units.is_finite() && units >= 0.0 {
             self.units.inc_by(units);
             self.busy.inc_by(busy.as_secs_f64());
-        }
-    }
-
-    /// Notes that a decode process was lost.
-    pub fn decode_process_died(&self, cause: DeathCause) {
-        if let Some(counter) = self.death.get(cause as usize).filter(|_| self.is_counting()) {
-            counter.inc();
         }
     }
 
@@ -209,8 +162,7 @@ impl Meter {
         registry.register(Box::new(self.stages.clone()))?;
         registry.register(Box::new(self.batch_size.clone()))?;
         registry.register(Box::new(self.units.clone()))?;
-        registry.register(Box::new(self.busy.clone()))?;
-        registry.register(Box::new(self.deaths.clone()))
+        registry.register(Box::new(self.busy.clone()))
     }
 }
 
@@ -263,12 +215,6 @@ mod tests {
     fn labels_stand_at_their_place() {
         let meter = Meter::new().unwrap();
         meter.start_counting();
-        for (index, cause) in DeathCause::ALL.into_iter().enumerate() {
-            (0..=index).for_each(|_| meter.decode_process_died(cause));
-        }
-        for (count, cause) in (1..).zip(DeathCause::ALL) {
-            assert_eq!(meter.deaths.with_label_values(&[cause.as_str()]).get(), count, "{cause:?}");
-        }
         for stage in Stage::ALL {
             meter.stage(stage, Duration::from_millis(1));
             assert_eq!(meter.stages.with_label_values(&[stage.as_str()]).get_sample_count(), 1, "{stage:?}");

@@ -86,7 +86,7 @@ pub enum LimitSide {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Detector {
     pub file: File,
-    /// The network's name, for people and for the check that the file is what it says.
+    /// The network's name. It is compared with the property `architecture` of the file, where the file has one.
     pub architecture: String,
     pub normalise: Normalise,
     /// Which side `limit_length` speaks of.
@@ -119,7 +119,7 @@ pub struct Recogniser {
     pub dictionary: File,
     /// Classes of the output: entries of the dictionary + 2.
     pub classes: u32,
-    /// The network's name, for people and for the check that the file is what it says.
+    /// The network's name. It is compared with the property `architecture` of the file, where the file has one.
     pub architecture: String,
     /// What the network's outputs are.
     pub output: RecogniserOutput,
@@ -155,7 +155,7 @@ pub enum RecogniserOutput {
     Reduced,
 }
 
-/// A classifier of a page's orientation: 0, 90, 180 or 270 degrees.
+/// A classifier of a page's orientation. Its classes are by how many degrees the page is turned clockwise: 0, 90, 180, 270.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Orientation {
@@ -169,7 +169,7 @@ pub struct Orientation {
     pub threshold: f32,
 }
 
-/// A classifier of a line's orientation: 0 or 180 degrees.
+/// A classifier of a line's orientation. Its classes are by how many degrees the line is turned: 0, 180.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LineOrientation {

@@ -1,5 +1,7 @@
 //! Body of `GET /status` on the admin port: what a pod really runs.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{document::ModelRef, health::LoadProgress};
@@ -26,7 +28,7 @@ pub struct PodStatus {
 pub struct ModelStatus {
     #[serde(flatten)]
     pub model: ModelRef,
-    /// Where it was found: `image`, `volume` or `path`.
+    /// Where it was found: `image`, `assets` or `path`.
     pub source: String,
     /// Bytes of all its files.
     pub bytes: u64,
@@ -60,7 +62,7 @@ pub struct EngineStatus {
     pub strategy: String,
     pub execution_provider: String,
     pub precision: String,
-    /// Version of ONNX Runtime.
+    /// Which build of ONNX Runtime, in its own words.
     pub runtime: String,
     pub detect_threads: u32,
     pub recognise_threads: u32,
@@ -79,6 +81,8 @@ pub struct SandboxStatus {
     pub processes: u32,
     /// Processes that had to be replaced because they died or were ended, since the start.
     pub deaths: u64,
+    /// The same, by cause.
+    pub deaths_by_cause: BTreeMap<String, u64>,
 }
 
 /// Work done and waiting, in units that no hardware changes.

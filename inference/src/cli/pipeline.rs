@@ -9,10 +9,9 @@ use crate::{
     decode::PoolSettings,
     hardware,
     meter::Meter,
-    models,
     read::{self, Limits, Reader, ReaderSettings},
     serve::{Backend, LoadError, Loader, Machine, Progress, ReaderBackend},
-    settings::{Assets, AssetsError, PipelineSettings, ServeSettings},
+    settings::{Assets, AssetsError, INSTALLED, PipelineSettings, ServeSettings},
 };
 
 /// Pages in work beyond one for each thread: while some are in the networks, the next is decoded.
@@ -35,7 +34,8 @@ pub fn reader_settings(
         set => usize::from(set),
     };
     Ok(ReaderSettings {
-        bundle: models::resolve(&settings.model.model, &bundles),
+        model: settings.model.model.clone(),
+        bundles,
         languages: settings.model.languages.clone(),
         onnxruntime,
         threads,
@@ -87,7 +87,7 @@ impl Loader for PipelineLoader {
             .map_err(|error| failed(&error))?;
         let model = ModelStatus {
             model: reader.model().clone(),
-            source: source(&self.pipeline.model.model, &settings.bundle).to_owned(),
+            source: source(&settings.model, &settings.bundles).to_owned(),
             bytes: reader.bundle_bytes(),
             recogniser: reader.recogniser().to_owned(),
             languages: settings.languages,
@@ -105,11 +105,11 @@ impl Loader for PipelineLoader {
     }
 }
 
-/// Where a bundle came from: baked into the image, or named by its path.
-fn source(named: &str, bundle: &Path) -> &'static str {
-    match (bundle.starts_with("/usr/share/ocr"), named.contains('/')) {
-        (true, _) => "image",
-        (false, true) => "path",
+/// Where a bundle came from: named by its path, baked into the image, or from a folder of assets.
+fn source(model: &str, bundles: &Path) -> &'static str {
+    match (model.contains('/'), bundles.starts_with(INSTALLED)) {
+        (true, _) => "path",
+        (false, true) => "image",
         (false, false) => "assets",
     }
 }
@@ -132,6 +132,7 @@ fn look(reader: &Reader) -> (EngineStatus, SandboxStatus) {
         seccomp: hello.seccomp,
         processes: count(stats.alive()),
         deaths: stats.deaths(),
+        deaths_by_cause: stats.deaths_by_cause().map(|(cause, deaths)| (cause.as_str().to_owned(), deaths)).collect(),
     };
     (engine, sandbox)
 }

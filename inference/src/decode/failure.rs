@@ -18,6 +18,8 @@ pub enum Failure {
     Unsupported,
     /// More pixels than the limit.
     TooManyPixels { width: u32, height: u32 },
+    /// Within the limit on pixels, and too long for a page.
+    SideTooLong { width: u32, height: u32 },
     /// More pages than the limit; counting stopped at `at_least`.
     TooManyPages { at_least: u32 },
     /// A document without a page.
@@ -51,7 +53,7 @@ impl Failure {
         match self {
             Self::Truncated => ErrorDetail::new(
                 ErrorCode::Undecodable,
-                format!("the {kind} ends before its last page does; send the whole file"),
+                format!("the {kind} ends in the middle of a page; send the whole file"),
             ),
             Self::Malformed => ErrorDetail::new(
                 ErrorCode::Undecodable,
@@ -69,6 +71,12 @@ impl Failure {
                     "the page has {width} x {height} = {} pixels and at most {} are read; send a smaller image or raise the limit on pixels",
                     u64::from(width) * u64::from(height),
                     context.max_pixels
+                ),
+            ),
+            Self::SideTooLong { width, height } => ErrorDetail::new(
+                ErrorCode::TooManyPixels,
+                format!(
+                    "the page has {width} x {height} pixels and at most 65535 are read along a side; cut it into pieces"
                 ),
             ),
             Self::TooManyPages { at_least } => ErrorDetail::new(
@@ -135,6 +143,7 @@ mod tests {
             Failure::Malformed,
             Failure::Unsupported,
             Failure::TooManyPixels { width: 1, height: 1 },
+            Failure::SideTooLong { width: 1, height: 70_000 },
             Failure::TooManyPages { at_least: 201 },
             Failure::NoPages,
             Failure::PageOutOfRange { page_count: 3 },

@@ -10,8 +10,7 @@ use crate::{
     decode::{DecodePool, PoolSettings},
     engine::{BatchLimits, Engine, EngineError, Lane, LaneSettings, OnnxRuntime, OnnxSettings},
     meter::Meter,
-    models::{Bundle, BundleError, UnsupportedLanguage},
-    recognise::Dictionary,
+    models::{Bundle, BundleError, UnsupportedLanguage, open_model},
 };
 
 /// Lines of a batch together are at most this many numbers: six lines of 1,024 pixels, 48 high, in three colours. A
@@ -23,8 +22,10 @@ const LANE_CAPACITY: usize = 4096;
 /// What a reader is made of.
 #[derive(Clone, Debug)]
 pub struct ReaderSettings {
-    /// Folder of the model bundle.
-    pub bundle: PathBuf,
+    /// Name of the model bundle, or the path of its folder.
+    pub model: String,
+    /// Folder of the bundles that are known by name.
+    pub bundles: PathBuf,
     /// Languages that must be readable, as BCP 47 tags.
     pub languages: Vec<String>,
     /// ONNX Runtime's library.
@@ -52,8 +53,6 @@ pub enum LoadError {
     Engine(#[from] EngineError),
     #[error("cannot start the decode processes: {0}")]
     Decode(String),
-    #[error("cannot read the dictionary {path}: {cause}")]
-    Dictionary { path: PathBuf, cause: String },
     #[error("the self-test failed: {0}")]
     SelfTest(String),
 }
@@ -70,9 +69,9 @@ pub fn load(
     stage: &dyn Fn(LoadStage),
 ) -> Result<Reader, LoadError> {
     stage(LoadStage::Verify);
-    let bundle = Bundle::open(&settings.bundle)?;
-    let recogniser = bundle.recogniser_for(&settings.languages)?.clone();
-    let dictionary = dictionary(&bundle, &recogniser)?;
+    let bundle = open_model(&settings.model, &settings.bundles)?;
+    let chosen = bundle.recogniser_for(&settings.languages)?;
+    let (recogniser, dictionary) = (chosen.parameters.clone(), chosen.dictionary.clone());
 
     stage(LoadStage::Start);
     let decode = runtime
@@ -87,7 +86,7 @@ pub fn load(
             model: ModelRef {
                 name: manifest.name.clone(),
                 version: manifest.version.clone(),
-                digest: bundle.digest().to_owned(),
+                digest: format!("sha256:{}", bundle.digest()),
             },
             bundle_bytes: bundle.bytes(),
             detector: manifest.detector.clone(),
@@ -100,7 +99,7 @@ pub fn load(
                 name: "cpu",
                 execution_provider: "CPUExecutionProvider",
                 precision: "fp32",
-                runtime: OnnxRuntime::version(),
+                runtime: OnnxRuntime::build(),
                 detect_threads: settings.threads,
                 recognise_threads: lanes.recognise.threads(),
             },
@@ -116,14 +115,6 @@ pub fn load(
     runtime.block_on(self_test::run(&reader)).map_err(LoadError::SelfTest)?;
     stage(LoadStage::Ready);
     Ok(reader)
-}
-
-fn dictionary(bundle: &Bundle, recogniser: &Recogniser) -> Result<Dictionary, LoadError> {
-    let path = bundle.path(&recogniser.dictionary);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Dictionary::parse(&text)),
-        Err(error) => Err(LoadError::Dictionary { path, cause: error.to_string() }),
-    }
 }
 
 /// Opens every network on its own threads.

@@ -32,8 +32,8 @@ use crate::{
     decode::{DecodeOptions, DecodePool, Password},
     engine::Lane,
     meter::Meter,
+    models::Dictionary,
     plan::Orientation,
-    recognise::Dictionary,
 };
 
 /// How a document is to be read.
@@ -97,7 +97,7 @@ pub struct Strategy {
     pub name: &'static str,
     pub execution_provider: &'static str,
     pub precision: &'static str,
-    /// Version of ONNX Runtime.
+    /// Which build of ONNX Runtime, in its own words.
     pub runtime: String,
     pub detect_threads: usize,
     pub recognise_threads: usize,
@@ -188,7 +188,8 @@ impl Reader {
             None => (0..page_count).collect(),
             Some(ranges) => ranges.select(page_count).map_err(|page| out_of_range(page, page_count))?,
         };
-        Ok(DocumentReader::start(Arc::clone(&self.inner), document, wanted, options, cancel))
+        let job = stream::Job { inner: Arc::clone(&self.inner), document, wanted, options };
+        Ok(DocumentReader::start(job, &cancel))
     }
 }
 

@@ -1,44 +1,7 @@
 //! Steps to characters (connectionist temporal classification, greedy), and the spaces that the network nearly saw.
 
 use super::Steps;
-
-/// The characters of a recogniser: class 0 is the blank, the last class the space, between them the dictionary.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dictionary {
-    entries: Vec<Box<str>>,
-}
-
-impl Dictionary {
-    /// Takes a dictionary file: an entry a line. Entries are kept as they are, since a blank-looking one may be a
-    /// character of its own (U+3000 is one).
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        Self { entries: text.split('\n').map(|entry| entry.strip_suffix('\r').unwrap_or(entry).into()).collect() }
-    }
-
-    /// Number of classes: the entries, the blank and the space.
-    #[must_use]
-    pub fn classes(&self) -> usize {
-        self.entries.len() + 2
-    }
-
-    /// True where every character of a text has a class.
-    #[must_use]
-    pub fn can_write(&self, text: &str) -> bool {
-        let mut letter = [0; 4];
-        text.chars().filter(|c| *c != ' ').all(|c| {
-            let letter: &str = c.encode_utf8(&mut letter);
-            self.entries.iter().any(|entry| &**entry == letter)
-        })
-    }
-
-    /// The text of a class; `None` for the blank.
-    fn text(&self, class: usize) -> Option<&str> {
-        let entry = class.checked_sub(1)?;
-        Some(self.entries.get(entry).map_or(" ", |entry| entry))
-    }
-}
+use crate::models::Dictionary;
 
 /// A character, and where along the line it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +45,7 @@ pub fn read(steps: &Steps, dictionary: &Dictionary, space_threshold: Option<f32>
     let mut likeliest_space = (0.0_f32, 0_usize);
     let (mut sum, mut count) = (0.0_f32, 0.0_f32);
     for (step, &class) in steps.class.iter().enumerate() {
-        let Some(text) = dictionary.text(class) else {
+        let Some(text) = dictionary.character(class) else {
             before = class;
             if steps.space[step] > likeliest_space.0 {
                 likeliest_space = (steps.space[step], step);
@@ -113,7 +76,7 @@ mod tests {
 
     /// Steps as `a`, `b`, `-` for the blank, `_` for the space; a digit is a blank with that many tenths of a space.
     fn read_steps(text: &str, threshold: Option<f32>) -> Reading {
-        let dictionary = Dictionary::parse("a\r\nb\n");
+        let dictionary = Dictionary::parse("test", b"a\nb\n".to_vec()).unwrap();
         let mut steps = Steps { class: vec![], probability: vec![], space: vec![] };
         for c in text.chars() {
             steps.class.push(match c {
@@ -158,11 +121,5 @@ mod tests {
         let reading = read_steps("a253b", Some(0.2));
         assert_eq!(reading.glyphs[1], Glyph { text: " ".into(), probability: None, step: 2 });
         assert_eq!(reading.confidence, 0.75);
-    }
-
-    #[test]
-    fn a_dictionary_keeps_entries_that_look_blank() {
-        assert_eq!(Dictionary::parse("a\n\u{3000}\nb").classes(), 5);
-        assert_eq!(Dictionary::parse("a\r\n\u{3000}\r\n").classes(), 4);
     }
 }

@@ -7,7 +7,7 @@ mod ctc;
 mod steps;
 
 pub use crop::{Cut, LineFormat, cut, line};
-pub use ctc::{Dictionary, Glyph, Reading, read};
+pub use ctc::{Glyph, Reading, read};
 pub use steps::{Steps, StepsError};
 
 #[cfg(test)]

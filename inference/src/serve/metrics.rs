@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use super::{app::App, process};
-use crate::meter::Meter;
+use crate::{decode::Cause, meter::Meter};
 
 /// Routes that read documents, as labels.
 pub(super) const ROUTES: [&str; 3] = ["/v1/ocr", "/v1/ocr/receipt", "/v1/parse"];
@@ -69,6 +69,7 @@ pub(super) struct Metrics {
     in_flight: IntGauge,
     concurrency: IntGauge,
     decode_processes: IntGauge,
+    decode_deaths: IntCounterVec,
     load_stage: IntGauge,
     load_failures: IntCounter,
     ready: IntGauge,
@@ -113,6 +114,10 @@ impl Metrics {
             in_flight: IntGauge::new("ocr_in_flight", "Requests in work")?,
             concurrency: IntGauge::new("ocr_concurrency", "Requests that may be in work at once")?,
             decode_processes: IntGauge::new("ocr_decode_processes", "Decode processes alive")?,
+            decode_deaths: IntCounterVec::new(
+                Opts::new("ocr_decode_process_deaths_total", "Decode processes lost, by cause"),
+                &["cause"],
+            )?,
             load_stage: IntGauge::new("ocr_model_load_stage", "Stage of the model's load, of 5; 5 is ready")?,
             load_failures: IntCounter::new("ocr_model_load_failures_total", "Attempts to load the model that failed")?,
             ready: IntGauge::new("ocr_ready", "1 where requests are taken")?,
@@ -147,6 +152,9 @@ impl Metrics {
         for reason in Rejection::ALL {
             self.rejected.with_label_values(&[reason.as_str()]);
         }
+        for cause in Cause::ALL.into_iter().filter(|cause| *cause != Cause::Retired) {
+            self.decode_deaths.with_label_values(&[cause.as_str()]);
+        }
     }
 
     fn register(&self, meter: &Meter) -> Result<(), prometheus::Error> {
@@ -160,7 +168,7 @@ impl Metrics {
         registry.register(Box::new(self.processing.clone()))?;
         registry.register(Box::new(self.model_info.clone()))?;
         registry.register(Box::new(self.cpu_seconds.clone()))?;
-        for counters in [&self.requests, &self.pages, &self.rejected] {
+        for counters in [&self.requests, &self.pages, &self.rejected, &self.decode_deaths] {
             registry.register(Box::new(counters.clone()))?;
         }
         for counter in [&self.lines, &self.requests_all, &self.errors_all, &self.load_failures] {
@@ -247,7 +255,13 @@ impl Metrics {
         self.ready.set(i64::from(app.is_ready()));
         self.stuck.set(i64::from(app.is_stuck()));
         if let Some(backend) = app.load.backend() {
-            self.decode_processes.set(i64::from(backend.sandbox().processes));
+            let sandbox = backend.sandbox();
+            self.decode_processes.set(i64::from(sandbox.processes));
+            // The pool counts; here its counts are only shown.
+            for (cause, deaths) in &sandbox.deaths_by_cause {
+                let counter = self.decode_deaths.with_label_values(&[cause]);
+                counter.inc_by(deaths.saturating_sub(counter.get()));
+            }
             let (model, engine) = (backend.model(), backend.engine());
             self.model_info.reset();
             self.model_info

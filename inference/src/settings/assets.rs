@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 /// Where an installation from a package or an image lays the files.
-const INSTALLED: &str = "/usr/share/ocr";
+pub const INSTALLED: &str = "/usr/share/ocr";
 
 /// The folder at the root of a checkout that `make assets` fills.
 const CHECKOUT: &str = "assets";

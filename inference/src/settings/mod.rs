@@ -11,7 +11,7 @@ mod serve;
 mod table;
 mod values;
 
-pub use assets::{AssetSettings, Assets, AssetsError};
+pub use assets::{AssetSettings, Assets, AssetsError, INSTALLED};
 pub use environment::{EnvironmentError, check_environment};
 pub use parse::{SettingsError, parse, try_parse_from};
 pub use pipeline::{DecodeSettings, DocumentSettings, EngineSettings, ModelSettings, PipelineSettings};

@@ -125,7 +125,12 @@ impl PoolStats {
     /// Processes that ended for any cause but [`Cause::Retired`].
     #[must_use]
     pub fn deaths(&self) -> u64 {
-        Cause::ALL.into_iter().filter(|cause| *cause != Cause::Retired).map(|cause| self.ended(cause)).sum()
+        self.deaths_by_cause().map(|(_, deaths)| deaths).sum()
+    }
+
+    /// Processes that ended for each cause but [`Cause::Retired`].
+    pub fn deaths_by_cause(&self) -> impl Iterator<Item = (Cause, u64)> {
+        Cause::ALL.into_iter().filter(|cause| *cause != Cause::Retired).map(|cause| (cause, self.ended(cause)))
     }
 
     pub(super) fn count_end(&self, cause: Cause) {

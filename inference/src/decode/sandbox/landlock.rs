@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
+    PathFdError, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
 
 /// The newest interface whose rights we have read about; older kernels enforce the part that they know.
@@ -16,6 +16,14 @@ pub(crate) enum LandlockError {
     Fonts(#[from] PathFdError),
     #[error(transparent)]
     Ruleset(#[from] RulesetError),
+}
+
+/// True where the kernel has Landlock and it is on.
+pub(crate) fn is_available() -> bool {
+    Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(ABI::V1))
+        .is_ok_and(|ruleset| ruleset.create().is_ok())
 }
 
 /// Denies everything but reading below `fonts`. Returns the version of the interface in force, `None` where the
@@ -33,8 +41,10 @@ pub(super) fn restrict(fonts: Option<&Path>) -> Result<Option<u32>, LandlockErro
     };
     let status = ruleset.restrict_self()?;
     match (status.ruleset, status.landlock) {
-        (RulesetStatus::NotEnforced, _) => Ok(None),
-        (_, LandlockStatus::Available { effective_abi, .. }) => Ok(Some(effective_abi as u32)),
-        (_, LandlockStatus::NotEnabled | LandlockStatus::NotImplemented) => Ok(None),
+        (
+            RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced,
+            LandlockStatus::Available { effective_abi, .. },
+        ) => Ok(Some(effective_abi as u32)),
+        _ => Ok(None),
     }
 }

@@ -51,6 +51,8 @@ pub(crate) enum SandboxError {
 /// Files that the process may have open: stdio, both pipes, the memory figures, a font and a folder, and some to spare.
 const OPEN_FILES: u64 = 16;
 
+pub(crate) use landlock::is_available as landlock_is_available;
+
 /// Shuts the process in, for good.
 ///
 /// # Errors

@@ -13,68 +13,83 @@ use image::{
 };
 
 use super::{
-    Document, jpeg,
+    Document,
+    jpeg::Ending,
     pixels::{Rendered, allocate, check_size, finish},
 };
 use crate::decode::{Failure, Kind, protocol::Open};
 
-/// Bytes a pixel that a decoder may allocate beside the page: a GIF's frame, a PNG's rows.
+/// Bytes a pixel that a decoder may allocate beside the page: a GIF's frame is RGBA.
 const SCRATCH_BYTES_PER_PIXEL: u64 = 4;
-/// The same for what does not grow with the page.
-const SCRATCH_BYTES: u64 = 8 * 1024 * 1024;
 
-/// An image, decoded when it is opened so that a broken one is an error of the whole document.
+/// Bytes that the PNG decoder may allocate beside the page: a few rows, and a colour profile, which it unpacks though
+/// nobody asks for it.
+const PNG_SCRATCH_BYTES: u64 = 16 * 1024 * 1024;
+
+/// An image of one page.
 pub(super) struct ImageDocument {
     bytes: Vec<u8>,
     kind: Kind,
     max_pixels: u64,
-    decoded: Option<Rendered>,
 }
 
 impl ImageDocument {
-    pub(super) fn open(bytes: Vec<u8>, open: &Open) -> Result<Self, Failure> {
-        let mut document = Self { bytes, kind: open.kind, max_pixels: open.max_pixels, decoded: None };
-        document.decoded = Some(document.decode()?);
-        Ok(document)
+    pub(super) fn new(bytes: Vec<u8>, open: &Open) -> Self {
+        Self { bytes, kind: open.kind, max_pixels: open.max_pixels }
     }
 
     fn decode(&self) -> Result<Rendered, Failure> {
         let source = Cursor::new(self.bytes.as_slice());
-        let limits = self.limits();
+        let limits = allocating(SCRATCH_BYTES_PER_PIXEL.saturating_mul(self.max_pixels));
         match self.kind {
             Kind::Jpeg => {
-                let decoder = JpegDecoder::new(source).map_err(failure)?;
-                check_size(decoder.dimensions().0, decoder.dimensions().1, self.max_pixels)?;
-                if !jpeg::is_complete(&self.bytes) {
-                    return Err(Failure::Truncated);
-                }
-                self.read(decoder, limits)
+                let ending = Ending::of(&self.bytes);
+                self.read(JpegDecoder::new(source).map_err(failure)?, limits, |samples, row_bytes| {
+                    ending.is_whole(samples, row_bytes)
+                })
             }
-            Kind::Png => self.read(PngDecoder::with_limits(source, limits.clone()).map_err(failure)?, limits),
-            Kind::WebP => self.read(WebPDecoder::new(source).map_err(failure)?, limits),
-            Kind::Bmp => self.read(BmpDecoder::new(source).map_err(failure)?, limits),
-            Kind::Gif => self.read(GifDecoder::new(source).map_err(failure)?, limits),
+            Kind::Png => {
+                let limits = allocating(PNG_SCRATCH_BYTES);
+                self.read(PngDecoder::with_limits(source, limits.clone()).map_err(failure)?, limits, whole)
+            }
+            Kind::WebP => self.read(WebPDecoder::new(source).map_err(failure)?, limits, whole),
+            Kind::Bmp => self.read(BmpDecoder::new(source).map_err(failure)?, limits, whole),
+            Kind::Gif => self.read(GifDecoder::new(source).map_err(failure)?, limits, whole),
             Kind::Tiff | Kind::Pdf => Err(Failure::Unsupported),
         }
     }
 
-    fn limits(&self) -> Limits {
-        let mut limits = Limits::no_limits();
-        limits.max_alloc = Some(SCRATCH_BYTES_PER_PIXEL.saturating_mul(self.max_pixels).saturating_add(SCRATCH_BYTES));
-        limits
-    }
-
-    fn read(&self, mut decoder: impl ImageDecoder, limits: Limits) -> Result<Rendered, Failure> {
-        let size = decoder.dimensions();
-        check_size(size.0, size.1, self.max_pixels)?;
+    /// `is_whole` is shown the decoded samples and the length of a row.
+    fn read(
+        &self,
+        mut decoder: impl ImageDecoder,
+        limits: Limits,
+        is_whole: impl Fn(&[u8], usize) -> bool,
+    ) -> Result<Rendered, Failure> {
+        let (width, height) = decoder.dimensions();
+        check_size(width, height, self.max_pixels)?;
         decoder.set_limits(limits).map_err(failure)?;
         let color = decoder.color_type();
         // Metadata that cannot be read is no reason to refuse the page.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut pixels = allocate(decoder.total_bytes())?;
-        decoder.read_image(&mut pixels).map_err(failure)?;
-        finish(size, color, pixels, orientation)
+        let mut samples = allocate(decoder.total_bytes())?;
+        decoder.read_image(&mut samples).map_err(failure)?;
+        if !is_whole(&samples, width as usize * usize::from(color.bytes_per_pixel())) {
+            return Err(Failure::Truncated);
+        }
+        finish((width, height), color, samples, orientation)
     }
+}
+
+fn allocating(bytes: u64) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(bytes);
+    limits
+}
+
+/// The decoder itself says where bytes are missing.
+fn whole(_samples: &[u8], _row_bytes: usize) -> bool {
+    true
 }
 
 impl Document for ImageDocument {
@@ -86,10 +101,7 @@ impl Document for ImageDocument {
         if index != 0 {
             return Err(Failure::PageOutOfRange { page_count: 1 });
         }
-        match self.decoded.take() {
-            Some(page) => Ok(page),
-            None => self.decode(),
-        }
+        self.decode()
     }
 }
 
@@ -138,7 +150,7 @@ mod tests {
     fn every_kind_is_decoded_and_can_be_asked_for_twice() {
         for (kind, format) in FORMATS {
             let bytes = encoded(&picture(), format);
-            let mut document = ImageDocument::open(bytes, &opening(kind, 10_000)).unwrap();
+            let mut document = ImageDocument::new(bytes, &opening(kind, 10_000));
             let first = document.page(0).unwrap();
             assert_eq!((first.width, first.height, first.grey), (40, 30, false), "{kind:?}");
             assert_eq!(document.page(0).unwrap().pixels, first.pixels, "{kind:?}");
@@ -152,7 +164,7 @@ mod tests {
     #[test]
     fn a_page_over_the_limit_is_refused_whatever_its_kind() {
         for (kind, format) in FORMATS {
-            let result = ImageDocument::open(encoded(&picture(), format), &opening(kind, 1199));
+            let result = ImageDocument::new(encoded(&picture(), format), &opening(kind, 1199)).page(0);
             assert_eq!(result.err(), Some(Failure::TooManyPixels { width: 40, height: 30 }), "{kind:?}");
         }
     }
@@ -161,7 +173,7 @@ mod tests {
     fn half_a_file_is_an_error_whatever_its_kind() {
         for (kind, format) in FORMATS {
             let bytes = encoded(&picture(), format);
-            let result = ImageDocument::open(bytes[..bytes.len() / 2].to_vec(), &opening(kind, 10_000));
+            let result = ImageDocument::new(bytes[..bytes.len() / 2].to_vec(), &opening(kind, 10_000)).page(0);
             assert!(matches!(result.err(), Some(Failure::Truncated | Failure::Malformed)), "{kind:?}");
         }
     }
@@ -169,13 +181,26 @@ mod tests {
     #[test]
     fn grey_stays_grey_and_alpha_is_over_white() {
         let grey = DynamicImage::from(GrayImage::from_pixel(4, 4, image::Luma([77])));
-        let mut document = ImageDocument::open(encoded(&grey, ImageFormat::Png), &opening(Kind::Png, 100)).unwrap();
+        let mut document = ImageDocument::new(encoded(&grey, ImageFormat::Png), &opening(Kind::Png, 100));
         let page = document.page(0).unwrap();
         assert!(page.grey);
         assert_eq!(page.pixels, vec![77; 16]);
 
         let clear = DynamicImage::from(RgbaImage::from_pixel(4, 4, image::Rgba([0, 0, 0, 0])));
-        let mut document = ImageDocument::open(encoded(&clear, ImageFormat::Png), &opening(Kind::Png, 100)).unwrap();
+        let mut document = ImageDocument::new(encoded(&clear, ImageFormat::Png), &opening(Kind::Png, 100));
         assert_eq!(document.page(0).unwrap().pixels, vec![255; 16]);
+    }
+
+    #[test]
+    fn a_jpeg_that_lacks_only_its_end_marker_is_read_and_one_that_lacks_rows_is_not() {
+        let page = DynamicImage::from(GrayImage::from_fn(200, 200, |x, y| {
+            image::Luma([u8::try_from((x * 7 + y * 13) % 256).unwrap()])
+        }));
+        let bytes = encoded(&page, ImageFormat::Jpeg);
+        let read = |length: usize| ImageDocument::new(bytes[..length].to_vec(), &opening(Kind::Jpeg, 100_000)).page(0);
+        assert!(read(bytes.len() - 2).is_ok());
+        for part in [3, 5, 8, 9] {
+            assert_eq!(read(bytes.len() * part / 10).err(), Some(Failure::Truncated), "{part} tenths");
+        }
     }
 }

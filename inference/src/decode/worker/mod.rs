@@ -4,6 +4,7 @@
 //! files, and cannot once it is shut in.
 
 mod figures;
+mod fonts;
 mod image;
 mod jpeg;
 mod pdf;
@@ -18,7 +19,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     process::ExitCode,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use pdfium_render::prelude::Pdfium;
@@ -99,10 +100,7 @@ pub fn run(options: &WorkerOptions) -> ExitCode {
     // A panic's message may quote the document, and nobody reads stderr.
     std::panic::set_hook(Box::new(|_| {}));
     close_inherited_files();
-    let (mut requests, mut replies) = match claim_stdio() {
-        Ok(pipes) => pipes,
-        Err(_) => return ExitCode::FAILURE,
-    };
+    let Ok((mut requests, mut replies)) = claim_stdio() else { return ExitCode::FAILURE };
     let worker = match Worker::start(options) {
         Ok(worker) => worker,
         Err(error) => {
@@ -132,8 +130,11 @@ impl Worker {
     fn start(options: &WorkerOptions) -> Result<Self, StartError> {
         follow_parent(options.parent)?;
         let figures = Figures::open().map_err(StartError::Figures)?;
+        // Also looks up how to read the clock, which needs a file.
+        figures.usage();
+        let read_fonts_ahead = !sandbox::landlock_is_available();
         let pdfium = match &options.pdfium {
-            Some(library) => Some(pdf::load_library(library, options.fonts.as_deref())?),
+            Some(library) => Some(pdf::load_library(library, options.fonts.as_deref(), read_fonts_ahead)?),
             None => None,
         };
         let mapped = figures.mapped_bytes().map_err(StartError::Figures)?;
@@ -177,18 +178,25 @@ impl Worker {
         if bytes.len() != length {
             return Err(ProtocolError::Ended);
         }
-        let opened = guarded(|| self.open(open, bytes));
-        let mut document = match opened {
+        let mut document = match guarded(|| self.open(open, bytes)) {
             Ok(document) => document,
             Err(failure) => return fail(failure, replies),
         };
+        // A single page that cannot be decoded is an error of the whole document, so that it is known at once.
+        let mut only = None;
+        if document.page_count() == 1 {
+            match decode(document.as_mut(), 0) {
+                Ok(page) => only = Some(page),
+                Err(failure) => return fail(failure, replies),
+            }
+        }
         protocol::write(replies, &Reply::Opened { page_count: document.page_count() })?;
         loop {
             match protocol::read(requests)? {
                 Some(Request::Page { index }) => {
-                    let started = Instant::now();
-                    match guarded(|| document.page(index)) {
-                        Ok(page) => send(page, started, replies)?,
+                    let decoded = only.take_if(|_| index == 0).map(Ok);
+                    match decoded.unwrap_or_else(|| decode(document.as_mut(), index)) {
+                        Ok((page, elapsed)) => send(&page, elapsed, replies)?,
                         Err(failure) => fail(failure, replies)?,
                     }
                 }
@@ -207,7 +215,7 @@ impl Worker {
             Kind::Pdf => Box::new(pdf::open(self.pdfium.as_ref(), bytes, open)?),
             Kind::Tiff => Box::new(tiff::TiffDocument::open(bytes, open)?),
             Kind::Jpeg | Kind::Png | Kind::WebP | Kind::Bmp | Kind::Gif => {
-                Box::new(image::ImageDocument::open(bytes, open)?)
+                Box::new(image::ImageDocument::new(bytes, open))
             }
         })
     }
@@ -227,7 +235,13 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure>
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or(Err(Failure::Panicked))
 }
 
-fn send(page: Rendered, started: Instant, replies: &mut File) -> Result<(), ProtocolError> {
+/// Decodes a page, and says how long it took.
+fn decode(document: &mut dyn Document, index: u32) -> Result<(Rendered, Duration), Failure> {
+    let started = Instant::now();
+    guarded(|| document.page(index)).map(|page| (page, started.elapsed()))
+}
+
+fn send(page: &Rendered, elapsed: Duration, replies: &mut File) -> Result<(), ProtocolError> {
     let header = PageHeader {
         width: page.width,
         height: page.height,
@@ -235,7 +249,7 @@ fn send(page: Rendered, started: Instant, replies: &mut File) -> Result<(), Prot
         pixel_bytes: page.pixels.len() as u64,
         dpi: page.dpi,
         dpi_lowered: page.dpi_lowered,
-        elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
     };
     protocol::write(replies, &Reply::Page(header))?;
     Ok(replies.write_all(&page.pixels)?)

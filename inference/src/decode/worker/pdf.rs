@@ -1,7 +1,7 @@
 //! PDF, by pdfium.
 //!
 //! The library is built without JavaScript and without XFA, so a document cannot run anything. It is handed the bytes
-//! and opens no file but fonts of our folder, which stand in for those that a document names and does not embed.
+//! and opens no file.
 
 use std::path::Path;
 
@@ -12,7 +12,8 @@ use pdfium_render::prelude::{
 
 use super::{
     Document,
-    pixels::{Rendered, allocate, compact, is_grey},
+    fonts::FontFolder,
+    pixels::{Rendered, allocate, check_size, without_colour},
 };
 use crate::decode::{Failure, protocol::Open};
 
@@ -21,8 +22,8 @@ use crate::decode::{Failure, protocol::Open};
 pub(super) enum LibraryError {
     #[error("failed to load the PDF library; need a libpdfium of version 8125 or later for this processor")]
     Load(#[source] Box<PdfiumError>),
-    #[error("the fonts' folder has a path that is not UTF-8")]
-    FontsPath,
+    #[error("failed to list the fonts' folder")]
+    Fonts(#[source] std::io::Error),
     #[error("the PDF library does not render its test page")]
     Warm(#[source] Box<PdfiumError>),
 }
@@ -33,8 +34,8 @@ const MAX_DPI: u32 = 2400;
 /// Points of a PDF's unit in an inch.
 const POINTS_PER_INCH: f64 = 72.0;
 
-/// A page with a word in a font that it does not embed: rendering it fills the library's list of fonts while the
-/// folder's names can still be read without limits, and shows that the library works.
+/// A page with a word in a font that it does not embed: rendering it shows that the library and our fonts work, and
+/// brings into memory what every page needs.
 const WARM_UP: &[u8] = b"%PDF-1.4
 1 0 obj <</Type/Catalog/Pages 2 0 R>> endobj
 2 0 obj <</Type/Pages/Kids[3 0 R]/Count 1>> endobj
@@ -48,16 +49,22 @@ trailer <</Root 1 0 R>>
 ";
 
 /// Loads and starts the library. Once a process.
-pub(super) fn load_library(library: &Path, fonts: Option<&Path>) -> Result<Pdfium, LibraryError> {
+///
+/// `read_fonts_ahead`: see [`FontFolder::open`].
+pub(super) fn load_library(
+    library: &Path,
+    fonts: Option<&Path>,
+    read_fonts_ahead: bool,
+) -> Result<Pdfium, LibraryError> {
     let load = |error| LibraryError::Load(Box::new(error));
     let warm = |error| LibraryError::Warm(Box::new(error));
     let bindings = Pdfium::bind_to_library(library).map_err(load)?;
-    let mut config = PdfiumLibraryConfig::new().set_renderer_anti_grain_geometry();
+    let config = PdfiumLibraryConfig::new().set_renderer_anti_grain_geometry();
+    let mut pdfium = Pdfium::new_with_config(bindings, config);
     if let Some(folder) = fonts {
-        let folder = folder.to_str().ok_or(LibraryError::FontsPath)?;
-        config = config.set_user_font_paths(&[folder]).map_err(load)?;
+        let folder = FontFolder::open(folder, read_fonts_ahead).map_err(LibraryError::Fonts)?;
+        pdfium.set_custom_font_provider(Box::new(folder));
     }
-    let pdfium = Pdfium::new_with_config(bindings, config);
     {
         let document = pdfium.load_pdf_from_byte_slice(WARM_UP, None).map_err(warm)?;
         let page = document.pages().get(0).map_err(warm)?;
@@ -139,19 +146,19 @@ fn fit((width, height): (f64, f64), dpi: u32, max_pixels: u64) -> Result<Scale, 
         let pixels = |points: f64| to_pixels(points * f64::from(dpi) / POINTS_PER_INCH);
         Scale { width: pixels(width), height: pixels(height), dpi }
     };
-    let fits = |scale: Scale| u64::from(scale.width) * u64::from(scale.height) <= max_pixels;
+    let fits = |scale: Scale| check_size(scale.width, scale.height, max_pixels);
     let full = at(dpi);
-    if fits(full) {
+    if fits(full).is_ok() {
         return Ok(full);
     }
     let square_inches = width * height / (POINTS_PER_INCH * POINTS_PER_INCH);
     #[expect(clippy::cast_precision_loss, reason = "an estimate; the loop below makes it exact")]
     let mut lowered = to_pixels((max_pixels as f64 / square_inches).sqrt().ceil()).min(dpi);
-    while lowered > 1 && !fits(at(lowered)) {
+    while lowered > 1 && fits(at(lowered)).is_err() {
         lowered -= 1;
     }
     let scale = at(lowered);
-    if fits(scale) { Ok(scale) } else { Err(Failure::TooManyPixels { width: scale.width, height: scale.height }) }
+    fits(scale).map(|()| scale)
 }
 
 /// Rounds to whole pixels, at least one.
@@ -184,11 +191,7 @@ fn render(page: &PdfPage<'_>, width: u32, height: u32) -> Result<Rendered, Failu
         }
         pixels.truncate(row_bytes * height as usize);
     }
-    let grey = is_grey(&pixels);
-    if grey {
-        compact(&mut pixels, |[red, _, _]: [u8; 3]| [red]);
-        pixels.shrink_to_fit();
-    }
+    let (grey, pixels) = without_colour(pixels)?;
     Ok(Rendered { width, height, grey, pixels, dpi: None, dpi_lowered: false })
 }
 
@@ -203,6 +206,7 @@ mod tests {
             ((14_400.0, 14_400.0), 150, 50_000_000, Scale { width: 7000, height: 7000, dpi: 35 }),
             ((595.28, 841.89), 150, 2_174_960, Scale { width: 1240, height: 1754, dpi: 150 }),
             ((595.28, 841.89), 150, 2_174_959, Scale { width: 1232, height: 1742, dpi: 149 }),
+            ((14_400.0, 7.2), 600, 50_000_000, Scale { width: 65_400, height: 33, dpi: 327 }),
             ((0.1, 0.1), 72, 10, Scale { width: 1, height: 1, dpi: 72 }),
         ];
         for (points, dpi, max_pixels, expected) in cases {

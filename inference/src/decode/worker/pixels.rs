@@ -1,10 +1,12 @@
 //! Decoded samples to the pixels of a page: 8 bits, grey or RGB, over white, upright.
-//!
-//! A page may have tens of megapixels, so every conversion to fewer bytes is done in place.
 
 use image::{ColorType, metadata::Orientation};
 
 use crate::decode::Failure;
+
+/// Longest side of a page: what a JPEG and a GIF can have. A page of a million by one pixels has no text,
+/// and scaled to a height that text needs it would be enormous.
+pub(super) const MAX_SIDE: u32 = 65_535;
 
 /// A page, ready to be sent.
 pub(super) struct Rendered {
@@ -31,6 +33,7 @@ pub(super) fn check_size(width: u32, height: u32, max_pixels: u64) -> Result<(),
     match u64::from(width) * u64::from(height) {
         0 => Err(Failure::Malformed),
         pixels if pixels > max_pixels => Err(Failure::TooManyPixels { width, height }),
+        _ if width.max(height) > MAX_SIDE => Err(Failure::SideTooLong { width, height }),
         _ => Ok(()),
     }
 }
@@ -39,67 +42,61 @@ pub(super) fn check_size(width: u32, height: u32, max_pixels: u64) -> Result<(),
 pub(super) fn finish(
     (width, height): (u32, u32),
     color: ColorType,
-    mut pixels: Vec<u8>,
+    samples: Vec<u8>,
     orientation: Orientation,
 ) -> Result<Rendered, Failure> {
-    let mut grey = flatten(color, &mut pixels)?;
-    if !grey && is_grey(&pixels) {
-        compact(&mut pixels, |[red, _, _]: [u8; 3]| [red]);
-        grey = true;
-    }
-    pixels.shrink_to_fit();
+    let (grey, pixels) = flatten(color, samples)?;
+    let (grey, pixels) = if grey { (true, pixels) } else { without_colour(pixels)? };
     let (width, height, pixels) = upright(width, height, grey, pixels, orientation)?;
     Ok(Rendered { width, height, grey, pixels, dpi: None, dpi_lowered: false })
 }
 
 /// Reduces samples to 8-bit grey (true) or RGB (false), over white.
-fn flatten(color: ColorType, pixels: &mut Vec<u8>) -> Result<bool, Failure> {
-    match color {
-        ColorType::L8 => Ok(true),
-        ColorType::Rgb8 => Ok(false),
-        ColorType::La8 => {
-            compact(pixels, |[value, alpha]| [over_white(value, alpha)]);
-            Ok(true)
-        }
-        ColorType::Rgba8 => {
-            compact(pixels, |[red, green, blue, alpha]| [red, green, blue].map(|value| over_white(value, alpha)));
-            Ok(false)
-        }
-        ColorType::L16 => {
-            compact(pixels, |[a, b]| [high_byte(a, b)]);
-            Ok(true)
-        }
+fn flatten(color: ColorType, samples: Vec<u8>) -> Result<(bool, Vec<u8>), Failure> {
+    let over = |[red, green, blue, alpha]: [u8; 4]| [red, green, blue].map(|value| over_white(value, alpha));
+    Ok(match color {
+        ColorType::L8 => (true, samples),
+        ColorType::Rgb8 => (false, samples),
+        ColorType::La8 => (true, convert(&samples, |[value, alpha]| [over_white(value, alpha)])?),
+        ColorType::Rgba8 => (false, convert(&samples, over)?),
+        ColorType::L16 => (true, convert(&samples, |[a, b]| [eight_bits(a, b)])?),
         ColorType::Rgb16 => {
-            compact(pixels, |[a, b, c, d, e, f]| [high_byte(a, b), high_byte(c, d), high_byte(e, f)]);
-            Ok(false)
+            (false, convert(&samples, |[a, b, c, d, e, f]| [eight_bits(a, b), eight_bits(c, d), eight_bits(e, f)])?)
         }
-        ColorType::La16 => {
-            compact(pixels, |[a, b, c, d]| [over_white(high_byte(a, b), high_byte(c, d))]);
-            Ok(true)
-        }
-        ColorType::Rgba16 => {
-            compact(pixels, |[a, b, c, d, e, f, g, h]| {
-                [high_byte(a, b), high_byte(c, d), high_byte(e, f)].map(|value| over_white(value, high_byte(g, h)))
-            });
-            Ok(false)
-        }
-        _ => Err(Failure::Unsupported),
-    }
+        ColorType::La16 => (true, convert(&samples, |[a, b, c, d]| [over_white(eight_bits(a, b), eight_bits(c, d))])?),
+        ColorType::Rgba16 => (
+            false,
+            convert(&samples, |[a, b, c, d, e, f, g, h]| {
+                over([eight_bits(a, b), eight_bits(c, d), eight_bits(e, f), eight_bits(g, h)])
+            })?,
+        ),
+        _ => return Err(Failure::Unsupported),
+    })
 }
 
-/// Rewrites pixels of `IN` bytes as pixels of `OUT` bytes, `OUT` ≤ `IN`, in place.
-pub(super) fn compact<const IN: usize, const OUT: usize>(
-    pixels: &mut Vec<u8>,
-    convert: impl Fn([u8; IN]) -> [u8; OUT],
-) {
-    const { assert!(OUT <= IN, "the result must fit where its source was") };
-    let count = pixels.len() / IN;
-    for index in 0..count {
-        let mut pixel = [0; IN];
-        pixel.copy_from_slice(&pixels[index * IN..][..IN]);
-        pixels[index * OUT..][..OUT].copy_from_slice(&convert(pixel));
+/// Makes pixels of `OUT` bytes of pixels of `IN` bytes.
+pub(super) fn convert<const IN: usize, const OUT: usize>(
+    pixels: &[u8],
+    pixel: impl Fn([u8; IN]) -> [u8; OUT],
+) -> Result<Vec<u8>, Failure> {
+    let (source, _) = pixels.as_chunks::<IN>();
+    let mut converted = allocate((source.len() * OUT) as u64)?;
+    let (target, _) = converted.as_chunks_mut::<OUT>();
+    for (to, from) in target.iter_mut().zip(source) {
+        *to = pixel(*from);
     }
-    pixels.truncate(count * OUT);
+    Ok(converted)
+}
+
+/// Makes a grey page (true) of an RGB page whose pixels are all grey: a third of the bytes to send and to keep. The look
+/// ends at the first pixel that is not.
+pub(super) fn without_colour(rgb: Vec<u8>) -> Result<(bool, Vec<u8>), Failure> {
+    let (pixels, _) = rgb.as_chunks::<3>();
+    if pixels.iter().all(|[red, green, blue]| red == green && green == blue) {
+        Ok((true, convert(&rgb, |[red, _, _]: [u8; 3]| [red])?))
+    } else {
+        Ok((false, rgb))
+    }
 }
 
 /// A sample of 8 bits, with its opacity, over white paper.
@@ -110,7 +107,7 @@ pub(super) fn over_white(value: u8, alpha: u8) -> u8 {
 }
 
 /// A 16-bit sample in the machine's byte order, rounded to 8 bits: 65535 is 255 as 257 × 255 is 65535.
-fn high_byte(first: u8, second: u8) -> u8 {
+fn eight_bits(first: u8, second: u8) -> u8 {
     sixteen_to_eight(u16::from_ne_bytes([first, second]))
 }
 
@@ -120,11 +117,6 @@ pub(super) fn sixteen_to_eight(value: u16) -> u8 {
 
 pub(super) fn to_byte(value: u32) -> u8 {
     u8::try_from(value).unwrap_or(u8::MAX)
-}
-
-/// True where all of an RGB page's pixels are grey. Ends at the first one that is not.
-pub(super) fn is_grey(rgb: &[u8]) -> bool {
-    rgb.chunks_exact(3).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2])
 }
 
 /// Applies the turn that the file's metadata asks for.
@@ -160,9 +152,9 @@ fn upright(
                 from_bottom: matches!(orientation, Orientation::Rotate90 | Orientation::Rotate270FlipH),
             };
             if grey {
-                quarter.turn::<1>(&pixels, &mut turned)
+                quarter.turn::<1>(&pixels, &mut turned);
             } else {
-                quarter.turn::<3>(&pixels, &mut turned)
+                quarter.turn::<3>(&pixels, &mut turned);
             }
             Ok((height, width, turned))
         }
@@ -278,6 +270,8 @@ mod tests {
         assert_eq!(check_size(100, 100, 10_000), Ok(()));
         assert_eq!(check_size(101, 100, 10_000), Err(Failure::TooManyPixels { width: 101, height: 100 }));
         assert_eq!(check_size(0, 100, 10_000), Err(Failure::Malformed));
+        assert_eq!(check_size(65_535, 1, 100_000), Ok(()));
+        assert_eq!(check_size(1, 65_536, 100_000), Err(Failure::SideTooLong { width: 1, height: 65_536 }));
         let most = u32::MAX;
         assert_eq!(check_size(most, most, 10_000), Err(Failure::TooManyPixels { width: most, height: most }));
     }

@@ -121,7 +121,7 @@ impl Backend for FakeBackend {
 
     fn sandbox(&self) -> SandboxStatus {
         let landlock_abi = u32::try_from(self.0.landlock.load(Ordering::SeqCst)).unwrap();
-        SandboxStatus { landlock_abi, seccomp: true, processes: 2, deaths: 0 }
+        SandboxStatus { landlock_abi, seccomp: true, processes: 2, ..SandboxStatus::default() }
     }
 }
 

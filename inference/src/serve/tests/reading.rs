@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::read::{Orientation, Turn};
+use crate::plan::{Orientation, Turn};
 
 #[tokio::test]
 async fn a_document_is_answered_with_every_field() {

@@ -3,7 +3,7 @@
 use image::{ColorType, metadata::Orientation};
 use tiff::{ColorType as TiffColors, decoder::DecodingResult};
 
-use super::super::pixels::{Rendered, allocate, compact, finish, sixteen_to_eight, to_byte};
+use super::super::pixels::{Rendered, allocate, convert, finish, sixteen_to_eight, to_byte};
 use crate::decode::Failure;
 
 /// `ExtraSamples` of alpha that the colours are already multiplied by.
@@ -45,22 +45,22 @@ pub(super) fn to_page(
         TiffColors::GrayA(_) => ColorType::La8,
         TiffColors::RGB(_) => ColorType::Rgb8,
         TiffColors::RGBA(_) if layout.premultiplied => {
-            compact(&mut pixels, |[red, green, blue, alpha]: [u8; 4]| {
+            pixels = convert(&pixels, |[red, green, blue, alpha]: [u8; 4]| {
                 [red, green, blue].map(|value| value.saturating_add(255 - alpha))
-            });
+            })?;
             ColorType::Rgb8
         }
         TiffColors::RGBA(_) => ColorType::Rgba8,
         TiffColors::CMYK(_) => {
-            compact(&mut pixels, |[cyan, magenta, yellow, black]| cmyk(cyan, magenta, yellow, black));
+            pixels = convert(&pixels, |[cyan, magenta, yellow, black]| cmyk(cyan, magenta, yellow, black))?;
             ColorType::Rgb8
         }
         TiffColors::CMYKA(_) => {
-            compact(&mut pixels, |[cyan, magenta, yellow, black, _]| cmyk(cyan, magenta, yellow, black));
+            pixels = convert(&pixels, |[cyan, magenta, yellow, black, _]| cmyk(cyan, magenta, yellow, black))?;
             ColorType::Rgb8
         }
         TiffColors::YCbCr(_) => {
-            compact(&mut pixels, |[luma, blue, red]| ycbcr(luma, blue, red));
+            pixels = convert(&pixels, |[luma, blue, red]| ycbcr(luma, blue, red))?;
             ColorType::Rgb8
         }
         // Grey with extra samples: an alpha, or something that is not seen.
