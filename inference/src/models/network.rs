@@ -148,9 +148,9 @@ impl<R: Read> Scan<R> {
                 let port = scan.port(end)?;
                 let network = &mut scan.network;
                 if number == 11 {
-                    network.inputs.push(port)
+                    network.inputs.push(port);
                 } else {
-                    network.outputs.push(port)
+                    network.outputs.push(port);
                 }
                 Ok(())
             }

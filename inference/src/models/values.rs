@@ -73,7 +73,7 @@ pub fn check(manifest: &Manifest) -> Result<(), Refusal> {
 }
 
 /// Not-a-number is in no range.
-fn within<T: PartialOrd + Display>(field: &str, found: T, range: RangeInclusive<T>) -> Result<(), Refusal> {
+fn within<T: PartialOrd + Display + Copy>(field: &str, found: T, range: RangeInclusive<T>) -> Result<(), Refusal> {
     if range.contains(&found) {
         return Ok(());
     }
