@@ -1,5 +1,7 @@
 //! `ocr serve` as a process: its settings from the environment, its exit codes, its ports.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure should stop the test")]
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},

@@ -82,6 +82,7 @@ pub fn repeat_deflated(chunk: &[u8], times: usize) -> Vec<u8> {
     let mut compressor = Compress::new(Compression::best(), false);
     let mut flushed = || {
         let mut bytes = Vec::with_capacity(chunk.len() + chunk.len() / 100 + 1_000);
+        #[expect(clippy::expect_used, reason = "compressing to memory does not fail")]
         compressor.compress_vec(chunk, &mut bytes, FlushCompress::Sync).expect("memory takes all");
         bytes
     };

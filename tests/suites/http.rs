@@ -149,6 +149,11 @@ fn forms(server: &Server) -> anyhow::Result<()> {
     let base = comparable(&server.api().read(text_pdf(1))?)?;
     for name in ["invoice.pdf", "../../etc/passwd", "two\nlines\r\n.pdf", "", "\u{202e}fdp.exe", &"long".repeat(500)] {
         let answer = server.api().post_form("/v1/ocr", "file", name, text_pdf(1))?;
+        // A line break inside a header breaks the form.
+        if name.contains('\n') && answer.status != 200 {
+            ensure!(answer.error()?.error.code == ErrorCode::BadRequest, "{name:?}: {}", answer.describe());
+            continue;
+        }
         ensure!(comparable(&answer.document()?)? == base, "{name:?}: {}", answer.describe());
     }
     Ok(())
@@ -301,7 +306,7 @@ fn bad_requests(server: &Server) -> anyhow::Result<Vec<Refused>> {
     Ok(vec![
         ("an empty body", post("/v1/ocr"), ErrorCode::EmptyBody, &[]),
         ("a file of 0 bytes", form("file", Vec::new()), ErrorCode::EmptyBody, &["file"]),
-        ("a form without the part", form("image", scan_bytes()?), ErrorCode::EmptyBody, &["file"]),
+        ("a form without the part", form("image", scan_bytes()?), ErrorCode::BadRequest, &["image", "file"]),
         ("a truncated JPEG", post("/v1/ocr").body(jpeg), ErrorCode::Undecodable, &["JPEG"]),
         (
             "random bytes called an image",
@@ -343,9 +348,9 @@ fn bad_requests(server: &Server) -> anyhow::Result<Vec<Refused>> {
         ("a page range outside", post("/v1/ocr?pages=2-9").body(text_pdf(3)), ErrorCode::PageOutOfRange, &["3"]),
         ("page 0", post("/v1/ocr?pages=0").body(text_pdf(1)), ErrorCode::BadRequest, &["pages", "1"]),
         ("a range that runs backwards", post("/v1/ocr?pages=3-1").body(text_pdf(3)), ErrorCode::BadRequest, &["3-1"]),
-        ("a wrong method", server.api().request(Method::GET, "/v1/ocr"), ErrorCode::MethodNotAllowed, &["POST"]),
-        ("a wrong method of a probe", post("/live"), ErrorCode::MethodNotAllowed, &["GET"]),
-        ("a wrong path", post("/v2/ocr").body(text_pdf(1)), ErrorCode::NotFound, &["/v1/ocr"]),
+        ("a wrong method", server.api().request(Method::GET, "/v1/ocr"), ErrorCode::MethodNotAllowed, &["Allow"]),
+        ("a wrong method of a probe", post("/live"), ErrorCode::MethodNotAllowed, &["Allow"]),
+        ("a wrong path", post("/v2/ocr").body(text_pdf(1)), ErrorCode::NotFound, &["/openapi.json"]),
         ("a path upwards", post("/v1/ocr/../../etc/passwd").body(text_pdf(1)), ErrorCode::NotFound, &[]),
         (
             "an unknown format",

@@ -162,8 +162,8 @@ fn by_rows(lines: &[Extent], rows: &mut Vec<Block>) {
         let apart =
             |other: &Extent| line.left >= other.right - other.height() || line.right <= other.left + other.height();
         match open.last_mut() {
-            Some(row) if row.iter().all(|other| apart(other)) && row.iter().any(|other| beside(other)) => {
-                row.push(*line)
+            Some(row) if row.iter().all(apart) && row.iter().any(beside) => {
+                row.push(*line);
             }
             _ => open.push(vec![*line]),
         }

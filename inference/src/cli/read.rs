@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     inputs::{Input, inputs},
-    output::{Format, Output},
+    output::{FileResult, Format, Output},
 };
 use super::pipeline::reader_settings;
 use crate::{
@@ -39,7 +39,7 @@ const FILES_AHEAD: usize = 2;
 /// Pages of a file that wait to be printed.
 const PAGES_AHEAD: usize = 4;
 /// Longest that one file may take.
-const FILE_LIMIT: Duration = Duration::from_secs(3600);
+const FILE_LIMIT: Duration = Duration::from_hours(1);
 
 /// What `ocr read` can be told.
 #[derive(Args)]
@@ -166,7 +166,7 @@ async fn print_all(
             all_read = false;
             bar.suspend(|| complain(&input, None, error));
         }
-        bar.suspend(|| output.file(&input.name, page_count, pages, failure, began.elapsed()))?;
+        bar.suspend(|| output.file(&input.name, FileResult { page_count, pages, failure, elapsed: began.elapsed() }))?;
         bar.inc(1);
     }
     output.finish(all_read)?;

@@ -32,8 +32,10 @@ pub fn boxes(map: &[f32], map_width: usize, page_width: u32, page_height: u32, d
     if map_height == 0 {
         return Vec::new();
     }
-    #[expect(clippy::cast_precision_loss, reason = "sides of a map are far below 2^24")]
-    let (scale_x, scale_y) = (page_width as f32 / map_width as f32, page_height as f32 / map_height as f32);
+    #[expect(clippy::cast_precision_loss, reason = "sides of a page and a map are far below 2^24")]
+    let [page_width, page_height, map_width_f, map_height_f] =
+        [page_width as f32, page_height as f32, map_width as f32, map_height as f32];
+    let (scale_x, scale_y) = (page_width / map_width_f, page_height / map_height_f);
     components(map, map_width, detector.threshold, detector.dilate)
         .iter()
         .take(detector.max_candidates as usize)
@@ -53,8 +55,8 @@ pub fn boxes(map: &[f32], map_width: usize, page_width: u32, page_height: u32, d
             }
             let corners = reading_corners(grown.corners()).map(|[x, y]| {
                 [
-                    (x * scale_x).round_ties_even().clamp(0.0, page_width as f32),
-                    (y * scale_y).round_ties_even().clamp(0.0, page_height as f32),
+                    (x * scale_x).round_ties_even().clamp(0.0, page_width),
+                    (y * scale_y).round_ties_even().clamp(0.0, page_height),
                 ]
             });
             Some(TextBox { corners, score })

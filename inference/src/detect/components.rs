@@ -2,7 +2,7 @@
 //!
 //! A box needs only the hull of its pixels, and that needs only the first and last pixel of each row. So components are
 //! joined from horizontal runs, which is quicker than following contours and finds the same outer hulls; the inner
-//! contours that OpenCV's list mode adds are boxes around gaps, which fall to the box threshold anyway.
+//! contours that `RETR_LIST` of OpenCV adds are boxes around gaps, which fall to the box threshold anyway.
 
 /// The ends of one component's runs: `[x, y]` of pixels, enough for its convex hull.
 pub type Points = Vec<[i32; 2]>;

@@ -99,7 +99,7 @@ impl OnnxEngine {
     /// Declared dimensions of the input; -1 where they are free.
     #[must_use]
     pub fn input_shape(&self) -> Vec<i64> {
-        match self.session.inputs().first().map(|input| input.dtype()) {
+        match self.session.inputs().first().map(ort::value::Outlet::dtype) {
             Some(ValueType::Tensor { shape, .. }) => shape.to_vec(),
             _ => Vec::new(),
         }
@@ -131,15 +131,12 @@ impl Engine for OnnxEngine {
             .iter()
             .map(|name| {
                 let value = &outputs[name.as_str()];
-                match value.dtype().tensor_type() {
-                    Some(TensorElementType::Int64) => {
-                        let (shape, data) = value.try_extract_tensor::<i64>().map_err(failed)?;
-                        Ok(Array::Int { shape: lengths(shape), data: data.to_vec() })
-                    }
-                    _ => {
-                        let (shape, data) = value.try_extract_tensor::<f32>().map_err(failed)?;
-                        Ok(Array::Float { shape: lengths(shape), data: data.to_vec() })
-                    }
+                if value.dtype().tensor_type() == Some(TensorElementType::Int64) {
+                    let (shape, data) = value.try_extract_tensor::<i64>().map_err(failed)?;
+                    Ok(Array::Int { shape: lengths(shape), data: data.to_vec() })
+                } else {
+                    let (shape, data) = value.try_extract_tensor::<f32>().map_err(failed)?;
+                    Ok(Array::Float { shape: lengths(shape), data: data.to_vec() })
                 }
             })
             .collect()

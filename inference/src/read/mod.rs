@@ -188,7 +188,8 @@ impl Reader {
             None => (0..page_count).collect(),
             Some(ranges) => ranges.select(page_count).map_err(|page| out_of_range(page, page_count))?,
         };
-        Ok(DocumentReader::start(Arc::clone(&self.inner), document, wanted, options, cancel))
+        let job = stream::Job { inner: Arc::clone(&self.inner), document, wanted, options };
+        Ok(DocumentReader::start(job, &cancel))
     }
 }
 

@@ -23,6 +23,15 @@ pub struct DocumentReader {
     _end: DropGuard,
 }
 
+/// What is to be read.
+pub(super) struct Job {
+    pub inner: Arc<Inner>,
+    pub document: OpenDocument,
+    /// Pages to read, counted from 0.
+    pub wanted: Vec<u32>,
+    pub options: ReadOptions,
+}
+
 /// A page on its way.
 struct Pending {
     page_number: u32,
@@ -30,17 +39,12 @@ struct Pending {
 }
 
 impl DocumentReader {
-    pub(super) fn start(
-        inner: Arc<Inner>,
-        document: OpenDocument,
-        wanted: Vec<u32>,
-        options: ReadOptions,
-        cancel: CancellationToken,
-    ) -> Self {
+    /// Starts the work; it ends when `cancel` does, or when the reader is dropped.
+    pub(super) fn start(job: Job, cancel: &CancellationToken) -> Self {
         let (sender, pages) = mpsc::channel(AHEAD);
         let cancel = cancel.child_token();
-        let page_count = document.page_count;
-        tokio::spawn(decode_pages(inner, document, wanted, options, cancel.clone(), sender));
+        let page_count = job.document.page_count;
+        tokio::spawn(decode_pages(job, cancel.clone(), sender));
         Self { page_count, pages, cancel: cancel.clone(), _end: cancel.drop_guard() }
     }
 
@@ -67,14 +71,8 @@ impl DocumentReader {
 }
 
 /// Decodes page after page and starts a task for each, as places come free.
-async fn decode_pages(
-    inner: Arc<Inner>,
-    mut document: OpenDocument,
-    wanted: Vec<u32>,
-    options: ReadOptions,
-    cancel: CancellationToken,
-    sender: mpsc::Sender<Pending>,
-) {
+async fn decode_pages(job: Job, cancel: CancellationToken, sender: mpsc::Sender<Pending>) {
+    let Job { inner, mut document, wanted, options } = job;
     for index in wanted {
         let pending = async {
             let slot = sender.reserve().await.ok()?;

@@ -38,6 +38,17 @@ pub struct Output<W: Write> {
     failed: u32,
 }
 
+/// What came of a file besides its pages.
+pub struct FileResult {
+    /// Pages in the document, whether they were asked for or not.
+    pub page_count: u32,
+    /// The pages, where [`Output::keeps_pages`] asked for them.
+    pub pages: Vec<Page>,
+    /// Why the file could not be read at all.
+    pub failure: Option<ErrorDetail>,
+    pub elapsed: Duration,
+}
+
 /// A file's document, or why there is none.
 #[derive(Serialize)]
 struct FileDocument<'a> {
@@ -95,15 +106,9 @@ impl<W: Write> Output<W> {
         self.out.flush()
     }
 
-    /// A file is done; `pages` are those that [`Output::keeps_pages`] asked for.
-    pub fn file(
-        &mut self,
-        file: &str,
-        page_count: u32,
-        pages: Vec<Page>,
-        failure: Option<ErrorDetail>,
-        elapsed: Duration,
-    ) -> io::Result<()> {
+    /// A file is done.
+    pub fn file(&mut self, file: &str, result: FileResult) -> io::Result<()> {
+        let FileResult { page_count, pages, failure, elapsed } = result;
         self.failed += u32::from(failure.is_some());
         match (self.format, failure) {
             (Format::Json, failure) => {

@@ -21,7 +21,6 @@ use crate::decode::{
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A document held open by one decode process. Dropping it ends the work.
-#[derive(Debug)]
 pub struct OpenDocument {
     /// Pages in the document; never 0.
     pub page_count: u32,
@@ -32,7 +31,6 @@ pub struct OpenDocument {
 }
 
 /// A process on loan. Dropped, it goes back if it is between two questions.
-#[derive(Debug)]
 struct Lent {
     shared: Arc<Shared>,
     /// Absent while a question is under way, and after the process was lost.
@@ -46,15 +44,21 @@ enum Outcome<T> {
     Failed(Failure),
 }
 
+/// A document that waits for a process.
+pub(super) struct Incoming {
+    pub kind: Kind,
+    pub bytes: Bytes,
+    pub options: DecodeOptions,
+    pub cancel: CancellationToken,
+}
+
 impl OpenDocument {
     pub(super) async fn open(
         shared: &Arc<Shared>,
         place: OwnedSemaphorePermit,
-        kind: Kind,
-        bytes: &Bytes,
-        options: DecodeOptions,
-        cancel: CancellationToken,
+        document: Incoming,
     ) -> Result<Self, ErrorDetail> {
+        let Incoming { kind, bytes, options, cancel } = document;
         let mut process = shared.take(options.deadline, &cancel).await?;
         process.documents = process.documents.saturating_add(1);
         shared.stats.documents.fetch_add(1, Ordering::Relaxed);
@@ -71,7 +75,7 @@ impl OpenDocument {
             max_pages: options.max_pages,
         });
         document.page_count = document
-            .exchange(async |process| match process.ask(&request, bytes).await? {
+            .exchange(async |process| match process.ask(&request, &bytes).await? {
                 Reply::Opened { page_count } if (1..=options.max_pages).contains(&page_count) => {
                     Ok(Outcome::Answer(page_count))
                 }
@@ -152,6 +156,15 @@ impl OpenDocument {
     }
 }
 
+impl std::fmt::Debug for OpenDocument {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenDocument")
+            .field("kind", &self.context.kind)
+            .field("page_count", &self.page_count)
+            .finish_non_exhaustive()
+    }
+}
+
 async fn receive(process: &mut Process, header: PageHeader, max_pixels: u64) -> Result<DecodedPage, ProtocolError> {
     let length = header.checked_bytes(max_pixels).ok_or(ProtocolError::Unexpected)?;
     let pixels = process.payload(length).await?;
@@ -171,11 +184,28 @@ impl Drop for Lent {
             return;
         };
         let place = self.place.take();
-        let shared = self.shared.clone();
+        let returning = Returning::start(self.shared.clone());
         self.shared.runtime.spawn(async move {
-            give_back(&shared, process).await;
-            drop(place);
+            give_back(&returning.0, process).await;
+            drop((returning, place));
         });
+    }
+}
+
+/// Counts a process on its way back, so that the keeper does not start one in its place.
+struct Returning(Arc<Shared>);
+
+impl Returning {
+    fn start(shared: Arc<Shared>) -> Self {
+        shared.returning.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        self.0.returning.fetch_sub(1, Ordering::Relaxed);
+        self.0.changed.notify_one();
     }
 }
 

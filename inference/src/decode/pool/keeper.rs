@@ -26,7 +26,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         let now = Instant::now();
         let oldest = tidy(&shared, now);
         let step = decide(
-            shared.stats.idle(),
+            shared.stats.idle() + shared.returning.load(Ordering::Relaxed),
             shared.stats.alive(),
             shared.settings.ready,
             shared.settings.open,
@@ -34,10 +34,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         );
         match step {
             Step::Start => {
-                failures = match start(&shared).await {
-                    true => 0,
-                    false => pause(&shared, failures).await,
-                }
+                failures = if start(&shared).await { 0 } else { pause(&shared, failures).await };
             }
             Step::Wait(until) => wait(&shared, until).await,
         }
@@ -48,7 +45,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
     shared.stats.idle.store(0, Ordering::Relaxed);
 }
 
-/// Decides by the numbers of processes: idle and alive now, to be kept ready, and documents that may be open.
+/// Decides by the numbers of processes: idle (or nearly) and alive now, to be kept ready, and documents that may be open.
 fn decide(idle: usize, alive: usize, ready: usize, open: usize, oldest_ends: Option<Instant>) -> Step {
     if idle < ready && alive < ready.saturating_add(open) {
         Step::Start

@@ -11,6 +11,7 @@ mod settings;
 mod spawner;
 mod stats;
 
+use document::Incoming;
 pub use document::OpenDocument;
 pub use settings::{DecodeError, PoolSettings};
 pub use stats::{Cause, PoolStats};
@@ -45,7 +46,7 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Keeps decode processes ready. Cheap to clone; the processes end with the last clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DecodePool {
     shared: Arc<Shared>,
     hello: Arc<Hello>,
@@ -53,7 +54,6 @@ pub struct DecodePool {
 }
 
 /// What the pool, its documents and its tasks share.
-#[derive(Debug)]
 struct Shared {
     settings: PoolSettings,
     stats: PoolStats,
@@ -61,6 +61,8 @@ struct Shared {
     spawner: Spawner,
     /// Ready processes; the last one in is the first one out, so that those not needed grow old.
     idle: Mutex<Vec<Process>>,
+    /// Processes that forget their document and will be idle in a moment.
+    returning: AtomicUsize,
     /// A place for each document that may be open.
     places: Arc<Semaphore>,
     /// For the keeper: something about the processes has changed.
@@ -90,6 +92,7 @@ impl DecodePool {
             stats: PoolStats::default(),
             runtime,
             idle: Mutex::default(),
+            returning: AtomicUsize::new(0),
             changed: Notify::new(),
             ready: Notify::new(),
             start_error: Mutex::default(),
@@ -135,7 +138,7 @@ impl DecodePool {
     ) -> Result<OpenDocument, ErrorDetail> {
         let kind = self.admit(&bytes, &options)?;
         let place = self.shared.wait_for_place(options.deadline, &cancel).await?;
-        OpenDocument::open(&self.shared, place, kind, &bytes, options, cancel).await
+        OpenDocument::open(&self.shared, place, Incoming { kind, bytes, options, cancel }).await
     }
 
     /// What can be refused without a process.
@@ -179,6 +182,12 @@ impl DecodePool {
         if timeout(SHUTDOWN_TIMEOUT, self.shared.reapers.wait()).await.is_err() {
             tracing::warn!(alive = self.stats().alive(), "decode processes are still there after shutdown");
         }
+    }
+}
+
+impl std::fmt::Debug for DecodePool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DecodePool").field("stats", self.stats()).finish_non_exhaustive()
     }
 }
 

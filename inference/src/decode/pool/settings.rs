@@ -22,7 +22,7 @@ pub struct PoolSettings {
     pub waiting: usize,
     /// Documents after which a process is replaced, so that whatever one left behind ends.
     pub documents_per_process: u32,
-    /// Bytes by which a process may have grown after a document; above, it is replaced.
+    /// Bytes by which a process may have grown after a document; above, it is replaced. Its allocator keeps up to 24 MiB.
     pub growth_bytes: u64,
     /// How long a process beyond `ready` is kept without a document.
     pub idle_timeout: Duration,
@@ -47,11 +47,11 @@ impl Default for PoolSettings {
             open: 8,
             waiting: 64,
             documents_per_process: 200,
-            growth_bytes: 32 << 20,
-            idle_timeout: Duration::from_secs(60),
+            growth_bytes: 48 << 20,
+            idle_timeout: Duration::from_mins(1),
             max_body_bytes: 10 << 20,
             max_pixels: 50_000_000,
-            page_timeout: Duration::from_secs(60),
+            page_timeout: Duration::from_mins(1),
             cpu_seconds: 1200,
         }
     }

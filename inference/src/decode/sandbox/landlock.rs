@@ -41,8 +41,10 @@ pub(super) fn restrict(fonts: Option<&Path>) -> Result<Option<u32>, LandlockErro
     };
     let status = ruleset.restrict_self()?;
     match (status.ruleset, status.landlock) {
-        (RulesetStatus::NotEnforced, _) => Ok(None),
-        (_, LandlockStatus::Available { effective_abi, .. }) => Ok(Some(effective_abi as u32)),
-        (_, LandlockStatus::NotEnabled | LandlockStatus::NotImplemented) => Ok(None),
+        (
+            RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced,
+            LandlockStatus::Available { effective_abi, .. },
+        ) => Ok(Some(effective_abi as u32)),
+        _ => Ok(None),
     }
 }

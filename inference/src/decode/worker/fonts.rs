@@ -59,7 +59,8 @@ struct Font {
 }
 
 /// What tells one font of a family from another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for itself")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Style {
     serif: bool,
     fixed: bool,
@@ -127,7 +128,7 @@ impl PdfiumCustomFontProvider for FontFolder {
         let style = Style {
             serif: named.serif || request.is_serif,
             fixed: named.fixed || request.is_fixed_pitch,
-            bold: named.bold || is_bold(&request.weight),
+            bold: named.bold || is_bold(request.weight),
             italic: named.italic || request.is_italic,
         };
         let (id, font) = self.best(style)?;
@@ -144,13 +145,13 @@ impl PdfiumCustomFontProvider for FontFolder {
     }
 }
 
-fn is_bold(weight: &PdfFontWeight) -> bool {
+fn is_bold(weight: PdfFontWeight) -> bool {
     match weight {
         PdfFontWeight::Weight600
         | PdfFontWeight::Weight700Bold
         | PdfFontWeight::Weight800
         | PdfFontWeight::Weight900 => true,
-        PdfFontWeight::Custom(weight) => *weight >= 600,
+        PdfFontWeight::Custom(weight) => weight >= 600,
         _ => false,
     }
 }

@@ -19,10 +19,12 @@ use super::{
 };
 use crate::decode::{Failure, Kind, protocol::Open};
 
-/// Bytes a pixel that a decoder may allocate beside the page: a GIF's frame, a PNG's rows.
+/// Bytes a pixel that a decoder may allocate beside the page: a GIF's frame is RGBA.
 const SCRATCH_BYTES_PER_PIXEL: u64 = 4;
-/// The same for what does not grow with the page.
-const SCRATCH_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Bytes that the PNG decoder may allocate beside the page: a few rows, and a colour profile, which it unpacks though
+/// nobody asks for it.
+const PNG_SCRATCH_BYTES: u64 = 16 * 1024 * 1024;
 
 /// An image of one page.
 pub(super) struct ImageDocument {
@@ -38,7 +40,7 @@ impl ImageDocument {
 
     fn decode(&self) -> Result<Rendered, Failure> {
         let source = Cursor::new(self.bytes.as_slice());
-        let limits = self.limits();
+        let limits = allocating(SCRATCH_BYTES_PER_PIXEL.saturating_mul(self.max_pixels));
         match self.kind {
             Kind::Jpeg => {
                 let ending = Ending::of(&self.bytes);
@@ -46,18 +48,15 @@ impl ImageDocument {
                     ending.is_whole(samples, row_bytes)
                 })
             }
-            Kind::Png => self.read(PngDecoder::with_limits(source, limits.clone()).map_err(failure)?, limits, whole),
+            Kind::Png => {
+                let limits = allocating(PNG_SCRATCH_BYTES);
+                self.read(PngDecoder::with_limits(source, limits.clone()).map_err(failure)?, limits, whole)
+            }
             Kind::WebP => self.read(WebPDecoder::new(source).map_err(failure)?, limits, whole),
             Kind::Bmp => self.read(BmpDecoder::new(source).map_err(failure)?, limits, whole),
             Kind::Gif => self.read(GifDecoder::new(source).map_err(failure)?, limits, whole),
             Kind::Tiff | Kind::Pdf => Err(Failure::Unsupported),
         }
-    }
-
-    fn limits(&self) -> Limits {
-        let mut limits = Limits::no_limits();
-        limits.max_alloc = Some(SCRATCH_BYTES_PER_PIXEL.saturating_mul(self.max_pixels).saturating_add(SCRATCH_BYTES));
-        limits
     }
 
     /// `is_whole` is shown the decoded samples and the length of a row.
@@ -80,6 +79,12 @@ impl ImageDocument {
         }
         finish((width, height), color, samples, orientation)
     }
+}
+
+fn allocating(bytes: u64) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(bytes);
+    limits
 }
 
 /// The decoder itself says where bytes are missing.

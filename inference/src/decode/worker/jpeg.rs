@@ -55,6 +55,24 @@ impl Ending {
     }
 }
 
+/// Width and height that the first frame header says; `None` where there is none.
+pub(super) fn frame_size(bytes: &[u8]) -> Option<(u16, u16)> {
+    let mut rest = bytes;
+    while let Some((marker, after)) = next_marker(rest) {
+        match marker {
+            // All kinds of frame headers; c4, c8 and cc are other segments.
+            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
+                let number = |at: usize| Some(u16::from_be_bytes(after.get(at..at + 2)?.try_into().ok()?));
+                return Some((number(5)?, number(3)?));
+            }
+            START_OF_SCAN => return None,
+            0x00 | 0x01 | 0xd0..=0xd9 | 0xff => rest = after,
+            _ => rest = skip_segment(after)?,
+        }
+    }
+    None
+}
+
 /// The next marker, wherever it is, and what comes behind it.
 fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let start = bytes.iter().position(|byte| *byte == 0xff)?;
@@ -95,6 +113,14 @@ mod tests {
     fn an_end_marker_inside_a_segment_or_without_a_scan_does_not_count() {
         assert_eq!(Ending::of(b"\xff\xd8\xff\xe0\0\x04\xff\xd9"), Ending::NoMarker);
         assert_eq!(Ending::of(b"\xff\xd8\xff\xd9"), Ending::NoMarker);
+    }
+
+    #[test]
+    fn the_size_is_read_from_the_frame_header() {
+        let jpeg = b"\xff\xd8\xff\xc4\0\x04ab\xff\xc0\0\x0b\x08\x01\x02\x03\x04\x01";
+        assert_eq!(frame_size(jpeg), Some((0x304, 0x102)));
+        assert_eq!(frame_size(&jpeg[..15]), None);
+        assert_eq!(frame_size(b"\xff\xd8\xff\xda\0\x02\xff\xc0\0\x0b\x08\x01\x02\x03\x04"), None);
     }
 
     #[test]

@@ -100,10 +100,7 @@ pub fn run(options: &WorkerOptions) -> ExitCode {
     // A panic's message may quote the document, and nobody reads stderr.
     std::panic::set_hook(Box::new(|_| {}));
     close_inherited_files();
-    let (mut requests, mut replies) = match claim_stdio() {
-        Ok(pipes) => pipes,
-        Err(_) => return ExitCode::FAILURE,
-    };
+    let Ok((mut requests, mut replies)) = claim_stdio() else { return ExitCode::FAILURE };
     let worker = match Worker::start(options) {
         Ok(worker) => worker,
         Err(error) => {
@@ -199,7 +196,7 @@ impl Worker {
                 Some(Request::Page { index }) => {
                     let decoded = only.take_if(|_| index == 0).map(Ok);
                     match decoded.unwrap_or_else(|| decode(document.as_mut(), index)) {
-                        Ok((page, elapsed)) => send(page, elapsed, replies)?,
+                        Ok((page, elapsed)) => send(&page, elapsed, replies)?,
                         Err(failure) => fail(failure, replies)?,
                     }
                 }
@@ -244,7 +241,7 @@ fn decode(document: &mut dyn Document, index: u32) -> Result<(Rendered, Duration
     guarded(|| document.page(index)).map(|page| (page, started.elapsed()))
 }
 
-fn send(page: Rendered, elapsed: Duration, replies: &mut File) -> Result<(), ProtocolError> {
+fn send(page: &Rendered, elapsed: Duration, replies: &mut File) -> Result<(), ProtocolError> {
     let header = PageHeader {
         width: page.width,
         height: page.height,

@@ -4,7 +4,7 @@ use image::{ColorType, metadata::Orientation};
 
 use crate::decode::Failure;
 
-/// Longest side of a page: what a JPEG, a GIF and an OpenCV can have. A page of a million by one pixels has no text,
+/// Longest side of a page: what a JPEG and a GIF can have. A page of a million by one pixels has no text,
 /// and scaled to a height that text needs it would be enormous.
 pub(super) const MAX_SIDE: u32 = 65_535;
 
@@ -152,9 +152,9 @@ fn upright(
                 from_bottom: matches!(orientation, Orientation::Rotate90 | Orientation::Rotate270FlipH),
             };
             if grey {
-                quarter.turn::<1>(&pixels, &mut turned)
+                quarter.turn::<1>(&pixels, &mut turned);
             } else {
-                quarter.turn::<3>(&pixels, &mut turned)
+                quarter.turn::<3>(&pixels, &mut turned);
             }
             Ok((height, width, turned))
         }

@@ -9,7 +9,7 @@ use fax::decoder::{DecodeStatus, Group3Decoder, Group4Decoder};
 use image::{ColorType, metadata::Orientation};
 use tiff::tags::Tag;
 
-use super::{Page, failure, short};
+use super::{Page, failure, numbers, section, short};
 use crate::decode::{
     Failure,
     worker::pixels::{Rendered, allocate, finish},
@@ -55,6 +55,7 @@ pub(super) fn decode(
     orientation: Orientation,
 ) -> Result<Rendered, Failure> {
     let columns = u16::try_from(width).map_err(|_| Failure::Unsupported)?;
+    // Tiles of a fax are allowed and nobody writes them.
     let offsets = numbers(page, Tag::StripOffsets)?;
     let lengths = numbers(page, Tag::StripByteCounts)?;
     let rows_per_strip = page.find_tag_unsigned::<u32>(Tag::RowsPerStrip).map_err(|error| failure(&error))?;
@@ -81,18 +82,6 @@ pub(super) fn decode(
         }
     }
     finish((width, height), ColorType::L8, pixels, orientation)
-}
-
-fn numbers(page: &mut Page<'_>, tag: Tag) -> Result<Vec<u64>, Failure> {
-    // Tiles of a fax are allowed and nobody writes them.
-    page.find_tag_unsigned_vec(tag).map_err(|error| failure(&error))?.ok_or(Failure::Unsupported)
-}
-
-fn section(file: &[u8], offset: u64, length: u64) -> Option<&[u8]> {
-    let start = usize::try_from(offset).ok()?;
-    // The last strip of a file is often announced longer than it is.
-    let end = start.checked_add(usize::try_from(length).ok()?)?.min(file.len());
-    file.get(start..end).filter(|strip| !strip.is_empty())
 }
 
 fn group3<'a>(bytes: impl Iterator<Item = u8>, rows: impl Iterator<Item = &'a mut [u8]>) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use std::io::Cursor;
 use image::metadata::Orientation;
 use tiff::{
     TiffError,
-    decoder::{Decoder, DecodingResult, Limits},
+    decoder::{ChunkType, Decoder, DecodingResult, Limits},
     tags::Tag,
 };
 
@@ -22,7 +22,7 @@ use self::{
     samples::{Layout, to_page},
 };
 use super::{
-    Document,
+    Document, jpeg,
     pixels::{Rendered, check_size},
 };
 use crate::decode::{Failure, protocol::Open};
@@ -33,6 +33,9 @@ type Page<'a> = Decoder<Cursor<&'a [u8]>>;
 /// `PhotometricInterpretation` of an image whose samples are indices into `ColorMap`, and of one whose are grey.
 const PALETTE: u16 = 3;
 const BLACK_IS_ZERO: u16 = 1;
+
+/// `Compression` by JPEG, of the second kind; the first one was never clear and is not read.
+const JPEG: u16 = 7;
 
 /// Bytes a pixel of the widest page that is decoded: 16-bit RGBA.
 const SAMPLE_BYTES_PER_PIXEL: u64 = 8;
@@ -94,6 +97,7 @@ impl Document for TiffDocument {
 }
 
 fn decode_page(bytes: &[u8], size: (u32, u32), limits: Limits, palette: bool) -> Result<Rendered, Failure> {
+    let most = limits.decoding_buffer_size;
     let decoder = Decoder::new(Cursor::new(bytes)).map_err(|error| failure(&error))?;
     let mut page: Page<'_> = decoder.with_limits(limits);
     let orientation = short(&mut page, Tag::Orientation)?
@@ -103,18 +107,58 @@ fn decode_page(bytes: &[u8], size: (u32, u32), limits: Limits, palette: bool) ->
     if let Some(scheme) = fax::Scheme::of(&mut page)? {
         return fax::decode(&mut page, bytes, size, scheme, orientation);
     }
+    check_jpeg_sizes(&mut page, bytes)?;
     let colors = page.colortype().map_err(|error| failure(&error))?;
-    let color_map = match palette {
-        true => Some(page.get_tag_u16_vec(Tag::ColorMap).map_err(|error| failure(&error))?),
-        false => None,
-    };
+    let color_map =
+        if palette { Some(page.get_tag_u16_vec(Tag::ColorMap).map_err(|error| failure(&error))?) } else { None };
     let premultiplied = first_extra_sample(&mut page)? == Some(samples::ASSOCIATED_ALPHA);
     let has_alpha = first_extra_sample(&mut page)?.is_some_and(|kind| kind != 0);
+    let needed = page.image_buffer_layout().map_err(|error| failure(&error))?.complete_len;
+    if needed > most {
+        return Err(Failure::OutOfMemory);
+    }
     let mut result = DecodingResult::U8(Vec::new());
     let buffer = page.read_image_to_buffer(&mut result).map_err(|error| failure(&error))?;
     let layout =
         Layout { size, colors, planes: buffer.planes, color_map: color_map.as_deref(), has_alpha, premultiplied };
     to_page(result, &layout, orientation)
+}
+
+/// Refuses a JPEG in a strip or tile that says it is larger than that: the decoder would allocate for the JPEG, and no
+/// limit is passed on to it.
+fn check_jpeg_sizes(page: &mut Page<'_>, file: &[u8]) -> Result<(), Failure> {
+    if short(page, Tag::Compression)? != Some(JPEG) {
+        return Ok(());
+    }
+    let (width, height) = page.chunk_dimensions();
+    let (offsets, lengths) = match page.get_chunk_type() {
+        ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
+        ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
+    };
+    let offsets = numbers(page, offsets)?;
+    let lengths = numbers(page, lengths)?;
+    for (offset, length) in offsets.iter().zip(&lengths) {
+        let chunk = section(file, *offset, *length).ok_or(Failure::Truncated)?;
+        // Encoders may round up to whole blocks.
+        let fits = jpeg::frame_size(chunk).is_some_and(|(columns, rows)| {
+            u32::from(columns) <= width.saturating_add(15) && u32::from(rows) <= height.saturating_add(15)
+        });
+        if !fits {
+            return Err(Failure::Malformed);
+        }
+    }
+    Ok(())
+}
+
+fn numbers(page: &mut Page<'_>, tag: Tag) -> Result<Vec<u64>, Failure> {
+    page.find_tag_unsigned_vec(tag).map_err(|error| failure(&error))?.ok_or(Failure::Unsupported)
+}
+
+/// Bytes of a strip or tile. The last one of a file is often announced longer than it is.
+fn section(file: &[u8], offset: u64, length: u64) -> Option<&[u8]> {
+    let start = usize::try_from(offset).ok()?;
+    let end = start.checked_add(usize::try_from(length).ok()?)?.min(file.len());
+    file.get(start..end).filter(|section| !section.is_empty())
 }
 
 fn first_extra_sample(page: &mut Page<'_>) -> Result<Option<u16>, Failure> {
@@ -130,7 +174,6 @@ fn failure(error: &TiffError) -> Failure {
     match error {
         TiffError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Failure::Truncated,
         TiffError::UnsupportedError(_) => Failure::Unsupported,
-        TiffError::LimitsExceeded => Failure::OutOfMemory,
         _ => Failure::Malformed,
     }
 }
