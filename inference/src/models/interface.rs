@@ -104,7 +104,7 @@ impl Candidate<'_> {
     }
 
     /// Type and lengths; a length that the file leaves open fits everything.
-    fn check_port(&self, part: &'static str, port: &Port, element: u64, shape: &[Option<u32>]) -> Result<(), Refusal> {
+    fn check_port(&self, place: &'static str, port: &Port, element: u64, shape: &[Option<u32>]) -> Result<(), Refusal> {
         let fits = |(wanted, found): (&Option<u32>, &Option<u64>)| match (wanted, found) {
             (Some(wanted), Some(found)) => u64::from(*wanted) == *found,
             _ => true,
@@ -114,7 +114,7 @@ impl Candidate<'_> {
             return Ok(());
         }
         let wanted = describe(element, shape.iter().map(|length| length.map(u64::from)));
-        Err(self.refusal(part, wanted, describe(port.element, port.shape.iter().copied())))
+        Err(self.refusal(place, wanted, describe(port.element, port.shape.iter().copied())))
     }
 
     fn refusal(&self, part: &'static str, expected: String, found: String) -> Refusal {
