@@ -91,8 +91,9 @@ fn scan(server: &Server) -> anyhow::Result<()> {
         answer.describe()
     );
     ensure!(page.line_count == page.lines.len() && page.line_count > 30, "{} lines", page.line_count);
-    let joined = page.lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n");
-    ensure!(page.text == joined && document.text == page.text, "the text is not that of the lines");
+    // Lines side by side are one line of the text.
+    let joined = page.lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join(" ");
+    ensure!(page.text.replace('\n', " ") == joined && document.text == page.text, "the text is not that of the lines");
     let lines = f64::from(u32::try_from(page.lines.len())?);
     let mean = page.lines.iter().map(|line| f64::from(line.confidence)).sum::<f64>() / lines;
     ensure!((mean - f64::from(page.avg_confidence)).abs() < 0.01 && mean > 0.9, "{mean} {}", page.avg_confidence);

@@ -132,6 +132,15 @@ impl App {
             .with_retry_after(seconds)
     }
 
+    /// Why requests are not taken, with the cause of a failed load, for those who run the server; clients get
+    /// [`App::why_not_ready`], which names none of its files.
+    pub fn not_ready_because(&self) -> String {
+        match self.load.progress().error {
+            Some(error) if self.phase() == Phase::Serving => format!("{}: {error}", self.why_not_ready()),
+            _ => self.why_not_ready(),
+        }
+    }
+
     /// Why requests are not taken, in words; only meaningful where they are not.
     pub fn why_not_ready(&self) -> String {
         if self.phase() != Phase::Serving {

@@ -39,7 +39,7 @@ pub(super) async fn live(State(app): State<Arc<App>>) -> Response {
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let ready = app.is_ready();
     let body =
-        Ready { ready, models_loaded: app.load.backend().is_some(), reason: (!ready).then(|| app.why_not_ready()) };
+        Ready { ready, models_loaded: app.load.backend().is_some(), reason: (!ready).then(|| app.not_ready_because()) };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }

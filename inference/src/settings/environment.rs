@@ -72,9 +72,10 @@ fn is_service_variable(name: &str, value: &OsStr) -> bool {
     if name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_") {
         return true;
     }
-    // The number and protocol follow a `_PORT_`, and not always the first: a Service may itself be called `port`.
-    let names_a_port = name.match_indices("_PORT_").any(|(at, port)| {
-        let mut parts = name.get(at + port.len()..).unwrap_or_default().split('_');
+    // The number and protocol follow a `_PORT`, and not always the first: a Service may itself be called `port`.
+    let names_a_port = name.match_indices("_PORT").any(|(at, port)| {
+        let Some(rest) = name.get(at + port.len()..).and_then(|rest| rest.strip_prefix('_')) else { return false };
+        let mut parts = rest.split('_');
         let number = parts.next().is_some_and(|number| number.parse::<u16>().is_ok());
         let protocol = parts.next().is_some_and(|protocol| ["TCP", "UDP", "SCTP"].contains(&protocol));
         let detail = parts.next().is_none_or(|detail| ["PROTO", "PORT", "ADDR"].contains(&detail));
@@ -123,6 +124,7 @@ mod tests {
             ("OCR_PORT_8100_TCP_PROTO", "tcp"),
             ("OCR_PORT_8100_TCP_PORT", "8100"),
             ("OCR_PORT_8100_TCP_ADDR", "10.0.0.1"),
+            ("OCR_PORT_PORT_8100_TCP", "tcp://10.0.0.3:8100"),
             ("OCR_PORT_53_UDP", "udp://10.0.0.1:53"),
             ("OCR_RECEIPTS_SERVICE_HOST", "10.0.0.2"),
             ("OCR_RECEIPTS_PORT", "tcp://10.0.0.2:80"),

@@ -116,10 +116,12 @@ fn without_variables(command: Command, names: &[String]) -> Command {
 fn variable_of(error: &clap::Error, command: &Command) -> Option<String> {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
     let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else { return None };
+    // The flag alone: what follows it in the message is the value's name.
+    let flag = argument.split([' ', '=', '[']).next().and_then(|flag| flag.strip_prefix("--"))?;
     let mut commands = vec![command];
     while let Some(command) = commands.pop() {
         commands.extend(command.get_subcommands());
-        for arg in command.get_arguments().filter(|arg| arg.to_string() == *argument) {
+        for arg in command.get_arguments().filter(|arg| arg.get_long() == Some(flag)) {
             let Some(name) = arg.get_env() else { continue };
             let set = std::env::var_os(name).map(|set| set.to_string_lossy().into_owned());
             // A list is complained of by the one value that is bad.
