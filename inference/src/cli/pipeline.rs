@@ -14,8 +14,8 @@ use crate::{
     settings::{Assets, AssetsError, INSTALLED, PipelineSettings, ServeSettings},
 };
 
-/// Pages in work beyond one for each thread: while some are in the networks, the next is decoded.
-const SPARE_PLACES: usize = 1;
+/// Fewest pages in work: while one is in the networks, the next is decoded.
+const MIN_PLACES: usize = 2;
 
 /// What a reader is made of, from what was set.
 ///
@@ -41,7 +41,7 @@ pub fn reader_settings(
         threads,
         batch_size: if settings.engine.batching { usize::from(settings.engine.batch_size) } else { 1 },
         line_orientation: settings.model.line_orientation,
-        places: threads + SPARE_PLACES,
+        places: threads.max(MIN_PLACES),
         limits: Limits { dpi: document.dpi, max_pixels: document.max_pixels, max_pages: document.max_pages },
         decode: PoolSettings {
             pdfium: Some(pdfium),

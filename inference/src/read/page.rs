@@ -23,7 +23,7 @@ use crate::{
 /// Lines of a page that are cut out together.
 const CHUNK: usize = 16;
 /// Chunks of a page in work: enough to keep every thread busy, few enough that a page of thousands of lines stays small.
-const CHUNKS_IN_WORK: usize = 3;
+const CHUNKS_IN_WORK: usize = 2;
 
 /// Reads a page; one that cannot be read is a page with its error.
 pub(super) async fn read(
