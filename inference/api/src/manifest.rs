@@ -120,6 +120,21 @@ pub struct Detector {
     /// Grow the mask by a pixel to the right and below before boxes are searched, as RapidOCR does.
     #[serde(default)]
     pub dilate: bool,
+    /// How a box is grown.
+    #[serde(default)]
+    pub unclip: Unclip,
+}
+
+/// How a box is grown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unclip {
+    /// As a rectangle, in fractions of a pixel.
+    #[default]
+    Exact,
+    /// As PaddleOCR and RapidOCR do it: corners are truncated to whole pixels of the map, the outline is rounded to them,
+    /// and the smallest rectangle around that is the box. Up to two pixels off.
+    WholePixels,
 }
 
 /// A text recogniser: a network that reads one line, 48 pixels high, into steps of characters (CTC).
