@@ -9,7 +9,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 LOG=target/test.log
 # Every call names the whole workspace: with fewer packages cargo would choose other features and build all twice.
 CARGO_ARGS=(--locked --profile checked --workspace)
-SUITES=(cli http accuracy stability hostile sandbox lifecycle soak parity bench)
+SUITES=(decode decode_deaths serve_process cli http accuracy stability hostile sandbox lifecycle soak parity bench)
 
 system() { scripts/setup.sh; }
 format() { cargo fmt --all -- --check; }
