@@ -25,13 +25,14 @@ pub fn outline(corners: Quad, distance: f64) -> Vec<[i32; 2]> {
         corners.iter().zip(corners.iter().cycle().skip(1)).map(|(from, to)| normal(*from, *to)).collect();
     // The side before a corner ends there, the one of the same number begins there.
     let before = outward.iter().cycle().skip(outward.len() - 1);
+    let steps_of_circle = steps_of_circle(distance);
     let mut outline = Vec::new();
     for ((corner, before), behind) in corners.iter().zip(before).zip(&outward) {
         let sine = before[0] * behind[1] - before[1] * behind[0];
         let cosine = before[0] * behind[0] + before[1] * behind[1];
         let flat = (sine * distance).abs() < 1.0 && cosine > 0.0;
         if !flat {
-            outline.extend(arc(*corner, *before, sine.clamp(-1.0, 1.0).atan2(cosine), distance));
+            arc(&mut outline, *corner, *before, sine.clamp(-1.0, 1.0).atan2(cosine), distance, steps_of_circle);
         }
         outline.push(moved(*corner, if flat { *before } else { *behind }, distance));
     }
@@ -39,17 +40,20 @@ pub fn outline(corners: Quad, distance: f64) -> Vec<[i32; 2]> {
 }
 
 /// The points of an arc around a corner from a normal onward, its end left out.
-fn arc(corner: [i32; 2], from: [f64; 2], angle: f64, distance: f64) -> impl Iterator<Item = [i32; 2]> {
-    let steps_of_circle = steps_of_circle(distance);
-    let (sine, cosine) = (2.0 * PI / steps_of_circle).sin_cos();
+fn arc(outline: &mut Vec<[i32; 2]>, corner: [i32; 2], from: [f64; 2], angle: f64, distance: f64, steps_of_circle: f64) {
+    let turn = 2.0 * PI / steps_of_circle;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a float saturates; a circle has few steps"
     )]
     let steps = (steps_of_circle / (2.0 * PI) * angle.abs()).round().max(1.0) as usize;
-    let turned = move |[x, y]: &[f64; 2]| Some([x * cosine - sine * y, x * sine + y * cosine]);
-    std::iter::successors(Some(from), turned).take(steps).map(move |radius| moved(corner, radius, distance))
+    let mut radius = from;
+    for _ in 0..steps {
+        outline.push(moved(corner, radius, distance));
+        let [x, y] = radius;
+        radius = [x * turn.cos() - turn.sin() * y, x * turn.sin() + y * turn.cos()];
+    }
 }
 
 /// Steps of a whole circle within the tolerance; not always a whole number.
