@@ -23,9 +23,6 @@ pub struct Manifest {
     pub license: String,
     /// Where the weights come from, for people.
     pub source: String,
-    /// Brings every page to a size before its text is searched. Absent: pages are read as they come, which is better.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub page_size: Option<PageSize>,
     pub detector: Detector,
     /// Recognisers in order of preference: the first that reads all the languages asked for is used.
     pub recognisers: Vec<Recogniser>,
@@ -64,17 +61,6 @@ pub struct File {
     pub sha256: String,
     /// Size of the file in bytes.
     pub bytes: u64,
-}
-
-/// Lengths that a page's sides are brought between, as RapidOCR does it: a page that is too large or too small is resampled to
-/// sides that are multiples of 32 pixels, and lines are then both found on and cut from the resampled page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PageSize {
-    /// The longer side is reduced to this, in pixels.
-    pub max_length: u32,
-    /// The shorter side is enlarged to this, in pixels.
-    pub min_length: u32,
 }
 
 /// How pixel values become the network's input: `(value / 255 - mean) / std`, channels in the order blue, green, red.
@@ -120,21 +106,6 @@ pub struct Detector {
     /// Grow the mask by a pixel to the right and below before boxes are searched, as RapidOCR does.
     #[serde(default)]
     pub dilate: bool,
-    /// How a box is grown.
-    #[serde(default)]
-    pub unclip: Unclip,
-}
-
-/// How a box is grown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unclip {
-    /// As a rectangle, in fractions of a pixel.
-    #[default]
-    Exact,
-    /// As PaddleOCR and RapidOCR do it: corners are truncated to whole pixels of the map, the outline is rounded to them,
-    /// and the smallest rectangle around that is the box. Up to two pixels off.
-    WholePixels,
 }
 
 /// A text recogniser: a network that reads one line, 48 pixels high, into steps of characters (CTC).
@@ -155,9 +126,6 @@ pub struct Recogniser {
     /// BCP 47 tags of the languages that the dictionary can write.
     pub languages: Vec<String>,
     pub normalise: Normalise,
-    /// How a line is cut out of its page.
-    #[serde(default)]
-    pub crop: Crop,
     /// Height of a line in pixels.
     pub height: u32,
     /// A line's width is padded to the next multiple, so that equal widths can share a batch.
@@ -175,19 +143,6 @@ pub struct Recogniser {
     pub space_threshold: Option<f32>,
     /// A line below this confidence is dropped as no text at all.
     pub drop_score: f32,
-}
-
-/// How a line is cut out of its page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Crop {
-    /// At the network's size, every pixel taken from the page once. Text is as good as by the other way, in half the work.
-    #[default]
-    OneStep,
-    /// As PaddleOCR and RapidOCR do it: levelled at the box's own size by cubic interpolation, its sides truncated to
-    /// whole pixels, then resampled to the network's size; corners count as the middles of pixels. Exact only for pages
-    /// that are not turned.
-    Levelled,
 }
 
 /// What a recogniser's outputs are.

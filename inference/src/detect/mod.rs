@@ -7,7 +7,6 @@ mod boxes;
 mod components;
 mod input;
 mod rectangle;
-mod unclip;
 
 pub use boxes::{TextBox, boxes};
 pub(crate) use input::level_table;
@@ -16,7 +15,7 @@ pub use rectangle::{convex_hull, min_area_rectangle, reading_corners};
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use ocr_api::manifest::{Detector, File, LimitSide, Normalise, Unclip};
+    use ocr_api::manifest::{Detector, File, LimitSide, Normalise};
 
     /// A detector's parameters; each differs from every bundle's, so that a swap shows.
     pub fn detector() -> Detector {
@@ -32,7 +31,6 @@ pub(crate) mod tests {
             unclip_ratio: 1.3,
             max_candidates: 50,
             dilate: false,
-            unclip: Unclip::Exact,
         }
     }
 }
