@@ -360,9 +360,12 @@ mod tests {
         fn run(&mut self, batch: &Tensor, stop: &Stop) -> Result<Vec<Array>, EngineError> {
             let _ = self.entered.send(batch.shape[0]);
             let (send, stopped) = mpsc::channel();
-            stop.arm(move || {
+            let armed = stop.arm(move || {
                 let _ = send.send(());
             });
+            if !armed {
+                return Err(EngineError::Stopped);
+            }
             if let Some(gate) = &self.gate {
                 while gate.try_recv().is_err() {
                     if stopped.recv_timeout(Duration::from_millis(1)).is_ok() {
