@@ -35,6 +35,7 @@ assets: ## Brings model weights and native libraries and builds the model bundle
 	@test -x target/$(PROFILE)/ocr-assets || cargo build --locked --profile $(PROFILE) $(PROGRAMS)
 	target/$(PROFILE)/ocr-assets fetch
 	target/$(PROFILE)/ocr-assets bundles
+	target/$(PROFILE)/ocr-assets bundles --tests
 
 .PHONY: read
 read: build assets ## Reads files: make read FILES="a.jpg b.pdf"

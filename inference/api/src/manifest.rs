@@ -23,6 +23,9 @@ pub struct Manifest {
     pub license: String,
     /// Where the weights come from, for people.
     pub source: String,
+    /// Brings every page to a size before its text is searched. Absent: pages are read as they come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_size: Option<PageSize>,
     pub detector: Detector,
     /// Recognisers in order of preference: the first that reads all the languages asked for is used.
     pub recognisers: Vec<Recogniser>,
@@ -63,6 +66,17 @@ pub struct File {
     pub bytes: u64,
 }
 
+/// Lengths that a page's sides are brought between, as RapidOCR does it: a page that is too large or too small is
+/// resampled to sides that are multiples of 32 pixels, and lines are then both found on and cut from that page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PageSize {
+    /// The longer side is reduced to this, in pixels.
+    pub max_length: u32,
+    /// The shorter side is enlarged to this, in pixels.
+    pub min_length: u32,
+}
+
 /// How pixel values become the network's input: `(value / 255 - mean) / std`, channels in the order blue, green, red.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -95,6 +109,9 @@ pub struct Detector {
     pub limit_length: u32,
     /// Longest side that the network is ever given, in pixels.
     pub max_length: u32,
+    /// How a page is brought to the network's size, and to [`Manifest::page_size`].
+    #[serde(default)]
+    pub resample: Resample,
     /// A pixel above this probability is text.
     pub threshold: f32,
     /// A box whose mean probability is below this is dropped.
@@ -106,6 +123,32 @@ pub struct Detector {
     /// Grow the mask by a pixel to the right and below before boxes are searched, as RapidOCR does.
     #[serde(default)]
     pub dilate: bool,
+    /// How a box is grown.
+    #[serde(default)]
+    pub unclip: Unclip,
+}
+
+/// How a page is brought to another size; both take the two nearest pixels a side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resample {
+    /// Rounded to whole levels between the two directions: 7 % of the pixels are one level off. By vector instructions.
+    #[default]
+    Fast,
+    /// Rounded as OpenCV does it.
+    Opencv,
+}
+
+/// How a box is grown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unclip {
+    /// As a rectangle, in fractions of a pixel.
+    #[default]
+    Exact,
+    /// As PaddleOCR and RapidOCR do it: corners are truncated to whole pixels of the map, the outline is rounded to
+    /// them, and the smallest rectangle around that is the box. Up to two pixels off.
+    WholePixels,
 }
 
 /// A text recogniser: a network that reads one line, 48 pixels high, into steps of characters (CTC).
@@ -126,6 +169,9 @@ pub struct Recogniser {
     /// BCP 47 tags of the languages that the dictionary can write.
     pub languages: Vec<String>,
     pub normalise: Normalise,
+    /// How a line is cut out of its page.
+    #[serde(default)]
+    pub crop: Crop,
     /// Height of a line in pixels.
     pub height: u32,
     /// A line's width is padded to the next multiple, so that equal widths can share a batch.
@@ -143,6 +189,19 @@ pub struct Recogniser {
     pub space_threshold: Option<f32>,
     /// A line below this confidence is dropped as no text at all.
     pub drop_score: f32,
+}
+
+/// How a line is cut out of its page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Crop {
+    /// At the network's size, every pixel taken from the page once.
+    #[default]
+    OneStep,
+    /// As PaddleOCR and RapidOCR do it: levelled at the box's own size by cubic interpolation, its sides truncated to
+    /// whole pixels, then resampled to the network's size; corners count as the middles of pixels. Exact only for pages
+    /// that are not turned.
+    Levelled,
 }
 
 /// What a recogniser's outputs are.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::files;
 use crate::manifests;
-use crate::recipes::{Product, RECIPES, Recipe};
+use crate::recipes::{Product, Recipe};
 
 /// What to do where a manifest names other digests than were built.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,18 +18,18 @@ pub enum Mismatch {
     Update,
 }
 
-/// Builds all bundles into a folder.
+/// Builds bundles into a folder; their manifests are all that the folder of manifests has.
 ///
 /// # Errors
 /// If raw weights are missing, an edit does not find its place, or a manifest does not fit what was built.
-pub fn build(assets: &Path, manifests: &Path, out: &Path, mismatch: Mismatch) -> Result<()> {
-    let total = RECIPES.len();
-    for (number, recipe) in RECIPES.iter().enumerate() {
+pub fn build(recipes: &[Recipe], assets: &Path, manifests: &Path, out: &Path, mismatch: Mismatch) -> Result<()> {
+    let total = recipes.len();
+    for (number, recipe) in recipes.iter().enumerate() {
         eprintln!("[{}/{total}] {}", number + 1, recipe.bundle);
         build_one(recipe, assets, manifests, out, mismatch)
             .with_context(|| format!("failed to build bundle {}", recipe.bundle))?;
     }
-    refuse_without_recipe(manifests)
+    refuse_without_recipe(recipes, manifests)
 }
 
 fn build_one(recipe: &Recipe, assets: &Path, manifests: &Path, out: &Path, mismatch: Mismatch) -> Result<()> {
@@ -93,11 +93,11 @@ fn remove_others(folder: &Path, product: &Product) -> Result<()> {
 }
 
 /// A manifest that nothing builds would be a bundle that is missing at run time.
-fn refuse_without_recipe(manifests: &Path) -> Result<()> {
+fn refuse_without_recipe(recipes: &[Recipe], manifests: &Path) -> Result<()> {
     for entry in fs::read_dir(manifests).with_context(|| format!("failed to list {}", manifests.display()))? {
         let name = entry.with_context(|| format!("failed to list {}", manifests.display()))?.file_name();
         let name = name.to_string_lossy();
-        let known = RECIPES.iter().any(|recipe| recipe.bundle == name);
+        let known = recipes.iter().any(|recipe| recipe.bundle == name);
         let has_manifest = manifests::path(manifests, &name).exists();
         ensure!(known || !has_manifest, "bundle {name} has a manifest but no recipe: add one to recipes.rs");
     }
@@ -107,22 +107,26 @@ fn refuse_without_recipe(manifests: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipes::Part;
+    use crate::recipes::{Part, SHIPPED, TESTS};
 
     const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bundles");
+    const TEST_MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/bundles");
 
     #[test]
     fn every_recipe_has_a_manifest_and_every_manifest_a_recipe() {
-        for recipe in RECIPES {
-            let text = fs::read_to_string(manifests::path(Path::new(MANIFESTS), recipe.bundle)).unwrap();
-            assert_eq!(manifests::parse(&text).unwrap().name, recipe.bundle);
+        for (recipes, manifests) in [(SHIPPED, Path::new(MANIFESTS)), (TESTS, Path::new(TEST_MANIFESTS))] {
+            for recipe in recipes {
+                let text = fs::read_to_string(manifests::path(manifests, recipe.bundle)).unwrap();
+                assert_eq!(manifests::parse(&text).unwrap().name, recipe.bundle);
+            }
+            refuse_without_recipe(recipes, manifests).unwrap();
+            assert!(refuse_without_recipe(&[], manifests).is_err());
         }
-        refuse_without_recipe(Path::new(MANIFESTS)).unwrap();
     }
 
     #[test]
     fn the_manifests_architectures_are_those_that_the_recipes_write() {
-        for recipe in RECIPES {
+        for recipe in SHIPPED {
             let text = fs::read_to_string(manifests::path(Path::new(MANIFESTS), recipe.bundle)).unwrap();
             let manifest = manifests::parse(&text).unwrap();
             for part in recipe.parts {
@@ -131,7 +135,7 @@ mod tests {
                     Part::Recogniser { architecture, .. } => {
                         assert!(manifest.recognisers.iter().all(|known| known.architecture == *architecture));
                     }
-                    Part::Copy { .. } => {}
+                    Part::Copy { .. } | Part::Dictionary { .. } => {}
                 }
             }
         }
@@ -140,7 +144,7 @@ mod tests {
     #[test]
     fn missing_raw_weights_are_named_with_the_next_step() {
         let folder = tempfile::tempdir().unwrap();
-        let error = build(folder.path(), Path::new(MANIFESTS), folder.path(), Mismatch::Refuse).unwrap_err();
+        let error = build(SHIPPED, folder.path(), Path::new(MANIFESTS), folder.path(), Mismatch::Refuse).unwrap_err();
         assert!(format!("{error:#}").contains("run `ocr-assets fetch` first"), "{error:#}");
     }
 

@@ -55,12 +55,15 @@ enum Command {
         /// Folder that `fetch` filled.
         #[arg(long, value_name = "DIR", default_value = "assets")]
         assets: PathBuf,
-        /// Folder of the committed manifests.
-        #[arg(long, value_name = "DIR", default_value = "inference/bundles")]
-        manifests: PathBuf,
-        /// Folder for the bundles.
-        #[arg(long, value_name = "DIR", default_value = "assets/bundles")]
-        out: PathBuf,
+        /// Build those that only the test suites use.
+        #[arg(long)]
+        tests: bool,
+        /// Folder of the committed manifests [default: inference/bundles, or tests/bundles].
+        #[arg(long, value_name = "DIR")]
+        manifests: Option<PathBuf>,
+        /// Folder for the bundles [default: assets/bundles, or assets/test-bundles].
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
         /// Write new digests and sizes into the committed manifests.
         #[arg(long)]
         update: bool,
@@ -91,9 +94,15 @@ fn run(command: Command) -> Result<()> {
             let pip = Pip { python, version: lock.python.clone() };
             fetch::fetch(&lock, &out, arch, &pip)
         }
-        Command::Bundles { assets, manifests, out, update } => {
+        Command::Bundles { assets, tests, manifests, out, update } => {
             let mismatch = if update { Mismatch::Update } else { Mismatch::Refuse };
-            bundles::build(&assets, &manifests, &out, mismatch)
+            let (recipes, usual_manifests, usual_out) = if tests {
+                (recipes::TESTS, "tests/bundles", "assets/test-bundles")
+            } else {
+                (recipes::SHIPPED, "inference/bundles", "assets/bundles")
+            };
+            let manifests = manifests.unwrap_or_else(|| usual_manifests.into());
+            bundles::build(recipes, &assets, &manifests, &out.unwrap_or_else(|| usual_out.into()), mismatch)
         }
     }
 }

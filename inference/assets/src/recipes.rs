@@ -25,6 +25,8 @@ pub enum Part {
     Detector { source: &'static str, architecture: &'static str },
     /// A recogniser with its dictionary, edited.
     Recogniser { source: &'static str, dictionary: Source, vocabulary: Vocabulary, architecture: &'static str },
+    /// A dictionary alone, for a recogniser that is copied.
+    Dictionary { source: &'static str, file: &'static str },
     /// A file as it comes.
     Copy { source: &'static str, file: &'static str },
 }
@@ -40,8 +42,8 @@ pub enum Source {
 const ORIENTATION: Part = Part::Copy { source: "page-orientation.onnx", file: "orientation.onnx" };
 const LINE_ORIENTATION: Part = Part::Copy { source: "line-orientation.onnx", file: "line-orientation.onnx" };
 
-/// All bundles of the project.
-pub const RECIPES: &[Recipe] = &[
+/// The bundles that users have.
+pub const SHIPPED: &[Recipe] = &[
     Recipe {
         bundle: "pp-ocrv6-small",
         parts: &[
@@ -112,6 +114,17 @@ pub const RECIPES: &[Recipe] = &[
     },
 ];
 
+/// Bundles that only the test suites read with: their manifests are in `tests/bundles`, and no user sees them.
+pub const TESTS: &[Recipe] = &[Recipe {
+    bundle: "rapidocr-parity",
+    parts: &[
+        // Unedited, so that what is compared is the program alone, and the networks' own output is read too.
+        Part::Copy { source: "pp-ocrv6-small/detector.onnx", file: "detector.onnx" },
+        Part::Copy { source: "pp-ocrv6-small/recogniser.onnx", file: "recogniser.onnx" },
+        Part::Dictionary { source: "pp-ocrv6-small/dictionary.txt", file: "dictionary.txt" },
+    ],
+}];
+
 /// Key of the property in which a network says what it is; the program compares it with the manifest.
 pub const ARCHITECTURE: &str = "architecture";
 
@@ -134,6 +147,11 @@ impl Recipe {
             match part {
                 Part::Copy { source, file } => {
                     product.files.insert((*file).to_owned(), read(&models.join(source))?);
+                }
+                Part::Dictionary { source, file } => {
+                    let dictionary = Dictionary::parse(&text(&models.join(source))?)?;
+                    product.files.insert((*file).to_owned(), dictionary.to_string().into_bytes());
+                    product.dictionaries.insert((*file).to_owned(), dictionary);
                 }
                 Part::Detector { source, architecture } => {
                     let mut model = network(&models.join(source), architecture)?;

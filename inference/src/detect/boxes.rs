@@ -1,10 +1,14 @@
 //! The detector's output to boxes around lines of text.
 
-use ocr_api::{Quad, manifest::Detector};
+use ocr_api::{
+    Quad,
+    manifest::{Detector, Unclip},
+};
 
 use super::{
     components::components,
     rectangle::{convex_hull, min_area_rectangle, reading_corners},
+    unclip::outline,
 };
 
 /// A component whose rectangle is thinner than this is noise, in pixels of the map.
@@ -24,8 +28,8 @@ pub struct TextBox {
 /// The boxes of a probability map, rows of `map_width`, of a page of `page_width` x `page_height` pixels; from top to
 /// bottom.
 ///
-/// A box is grown by area x ratio / perimeter on every side: what PaddleOCR's polygon offset followed by another
-/// smallest rectangle amounts to for a rectangle, without a clipping library.
+/// A box is grown by area x ratio / perimeter on every side. For a rectangle that is what PaddleOCR's polygon offset
+/// followed by another smallest rectangle amounts to, but for its rounding, which [`Unclip::WholePixels`] asks for.
 #[must_use]
 pub fn boxes(map: &[f32], map_width: usize, page_width: u32, page_height: u32, detector: &Detector) -> Vec<TextBox> {
     let map_height = map.len() / map_width.max(1);
@@ -44,12 +48,17 @@ pub fn boxes(map: &[f32], map_width: usize, page_width: u32, page_height: u32, d
             if rectangle.shorter_side() < MIN_SIDE {
                 return None;
             }
-            let score = mean_inside(map, map_width, map_height, reading_corners(rectangle.corners()));
+            let core = reading_corners(rectangle.corners());
+            let score = mean_inside(map, map_width, map_height, core);
             if score < detector.box_threshold {
                 return None;
             }
             let (area, perimeter) = (rectangle.width * rectangle.height, 2.0 * (rectangle.width + rectangle.height));
-            let grown = rectangle.grown(area * f64::from(detector.unclip_ratio) / perimeter);
+            let distance = area * f64::from(detector.unclip_ratio) / perimeter;
+            let grown = match detector.unclip {
+                Unclip::Exact => rectangle.grown(distance),
+                Unclip::WholePixels => min_area_rectangle(&convex_hull(&outline(core, distance)))?,
+            };
             if grown.shorter_side() < MIN_GROWN_SIDE {
                 return None;
             }
@@ -130,6 +139,16 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].corners, [[12.0, 12.0], [106.0, 12.0], [106.0, 57.0], [12.0, 57.0]]);
         assert!((found[0].score - 0.9).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_box_grown_in_whole_pixels_is_a_pixel_of_the_map_off_at_most() {
+        let whole = Detector { unclip: Unclip::WholePixels, ..detector() };
+        let found = boxes(&map(0.9), 64, 128, 96, &whole);
+        // 3.86 becomes 4: (6, 4) to (53, 19)
+        assert_eq!(found[0].corners, [[12.0, 12.0], [106.0, 12.0], [106.0, 57.0], [12.0, 57.0]]);
+        let found = boxes(&map(0.9), 64, 640, 320, &whole);
+        assert_eq!(found[0].corners, [[60.0, 40.0], [530.0, 40.0], [530.0, 190.0], [60.0, 190.0]]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A page as the detector wants it.
 
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image, images::ImageRef};
-use ocr_api::manifest::Normalise;
+use ocr_api::manifest::{Normalise, Resample};
 
+use super::bilinear::bilinear;
 use crate::{
     decode::{Bitmap, Channels},
     engine::Tensor,
@@ -39,10 +40,17 @@ pub(crate) fn level_table(mean: f32, std: f32) -> [f32; 256] {
 /// The page at another size, by plain bilinear interpolation of the two nearest pixels a side, as the networks were
 /// trained with; no smoothing. The same page where the size is the same.
 #[must_use]
-pub fn resized(page: &Bitmap, width: u32, height: u32) -> Bitmap {
+pub fn resized(page: &Bitmap, width: u32, height: u32, resample: Resample) -> Bitmap {
     if (page.width(), page.height()) == (width, height) {
         return page.clone();
     }
+    match resample {
+        Resample::Fast => fast(page, width, height),
+        Resample::Opencv => bilinear(page, width, height),
+    }
+}
+
+fn fast(page: &Bitmap, width: u32, height: u32) -> Bitmap {
     let kind = match page.channels() {
         Channels::Grey => PixelType::U8,
         Channels::Rgb => PixelType::U8x3,
@@ -85,14 +93,18 @@ mod tests {
         // By halves, the middle of a target pixel lies between two source pixels: (10 + 30) / 2 and (50 + 90) / 2.
         // A smoothing filter would mix in their neighbours.
         let page = Bitmap::new(4, 1, Channels::Grey, vec![10, 30, 50, 90]).unwrap();
-        assert_eq!(resized(&page, 2, 1).pixels(), [20, 70]);
-        // By four, the middle lies between the second and third.
-        assert_eq!(resized(&page, 1, 1).pixels(), [40]);
+        for resample in [Resample::Fast, Resample::Opencv] {
+            assert_eq!(resized(&page, 2, 1, resample).pixels(), [20, 70]);
+            // By four, the middle lies between the second and third.
+            assert_eq!(resized(&page, 1, 1, resample).pixels(), [40]);
+        }
     }
 
     #[test]
     fn enlarging_repeats_the_border() {
         let page = Bitmap::new(2, 1, Channels::Grey, vec![0, 100]).unwrap();
-        assert_eq!(resized(&page, 4, 1).pixels(), [0, 25, 75, 100]);
+        for resample in [Resample::Fast, Resample::Opencv] {
+            assert_eq!(resized(&page, 4, 1, resample).pixels(), [0, 25, 75, 100]);
+        }
     }
 }

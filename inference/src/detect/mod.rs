@@ -3,10 +3,12 @@
 //!
 //! Pure: a bitmap to the network's input, the network's output to boxes.
 
+mod bilinear;
 mod boxes;
 mod components;
 mod input;
 mod rectangle;
+mod unclip;
 
 pub use boxes::{TextBox, boxes};
 pub(crate) use input::level_table;
@@ -15,7 +17,7 @@ pub use rectangle::{convex_hull, min_area_rectangle, reading_corners};
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use ocr_api::manifest::{Detector, File, LimitSide, Normalise};
+    use ocr_api::manifest::{Detector, File, LimitSide, Normalise, Resample, Unclip};
 
     /// A detector's parameters; each differs from every bundle's, so that a swap shows.
     pub fn detector() -> Detector {
@@ -26,11 +28,13 @@ pub(crate) mod tests {
             limit_side: LimitSide::Max,
             limit_length: 640,
             max_length: 1280,
+            resample: Resample::Fast,
             threshold: 0.25,
             box_threshold: 0.55,
             unclip_ratio: 1.3,
             max_candidates: 50,
             dilate: false,
+            unclip: Unclip::Exact,
         }
     }
 }

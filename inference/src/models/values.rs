@@ -19,6 +19,10 @@ const MAX_CLASSES: u32 = 1_000_000;
 /// Checks the numbers and names of a manifest.
 pub fn check(manifest: &Manifest) -> Result<(), Refusal> {
     is_name("name", &manifest.name)?;
+    if let Some(size) = &manifest.page_size {
+        within("pageSize.maxLength", size.max_length, 32..=MAX_SIDE)?;
+        within("pageSize.minLength", size.min_length, 1..=size.max_length)?;
+    }
     let detector = &manifest.detector;
     normalise("detector.normalise", &detector.normalise)?;
     within("detector.maxLength", detector.max_length, 32..=MAX_SIDE)?;
@@ -107,6 +111,8 @@ fn value(field: &str, expected: &str, found: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use ocr_api::manifest::PageSize;
+
     use super::super::testing;
     use super::*;
 
@@ -126,6 +132,8 @@ mod tests {
 
     #[test]
     fn a_number_outside_its_bounds_is_refused_by_name() {
+        let size = PageSize { max_length: 2000, min_length: 2001 };
+        assert_eq!(field(|manifest| manifest.page_size = Some(size)), "pageSize.minLength");
         assert_eq!(field(|manifest| manifest.detector.threshold = f32::NAN), "detector.threshold");
         assert_eq!(field(|manifest| manifest.detector.limit_length = 5000), "detector.limitLength");
         assert_eq!(field(|manifest| manifest.detector.normalise.std[1] = 0.0), "detector.normalise.std");

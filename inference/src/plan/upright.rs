@@ -1,6 +1,6 @@
 //! Which way up a page is, by a classifier.
 
-use ocr_api::manifest::Orientation as Model;
+use ocr_api::manifest::{Orientation as Model, Resample};
 
 use super::Turn;
 use crate::{
@@ -18,7 +18,7 @@ pub fn orientation_input(page: &Bitmap, model: &Model) -> Tensor {
         |side: u64| u32::try_from((side * u64::from(model.resize) + shorter / 2) / shorter).unwrap_or(u32::MAX);
     // A strip a thousand times longer than high would become huge: the middle is all that is looked at.
     let longest = model.resize.saturating_mul(16);
-    let small = resized(page, scaled(width).clamp(1, longest), scaled(height).clamp(1, longest));
+    let small = resized(page, scaled(width).clamp(1, longest), scaled(height).clamp(1, longest), Resample::Fast);
     input(&middle(&small, model.crop), &model.normalise)
 }
 

@@ -89,6 +89,7 @@ pub fn load(
                 digest: format!("sha256:{}", bundle.digest()),
             },
             bundle_bytes: bundle.bytes(),
+            page_size: manifest.page_size,
             detector: manifest.detector.clone(),
             recogniser,
             dictionary,

@@ -23,7 +23,7 @@ use std::{
 use bytes::Bytes;
 use ocr_api::{
     ErrorCode, ErrorDetail, ModelRef,
-    manifest::{Cost, Detector, LineOrientation, Orientation as OrientationModel, Recogniser},
+    manifest::{Cost, Detector, LineOrientation, Orientation as OrientationModel, PageSize, Recogniser},
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,7 @@ pub struct Reader {
 struct Inner {
     model: ModelRef,
     bundle_bytes: u64,
+    page_size: Option<PageSize>,
     detector: Detector,
     recogniser: Recogniser,
     dictionary: Dictionary,

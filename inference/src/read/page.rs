@@ -133,10 +133,13 @@ impl From<Fault> for ErrorDetail {
 async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, orientation: Orientation) -> Result<Found, Fault> {
     let _work = inner.meter.engine_work();
     let planning = Instant::now();
+    let given = page;
+    let page = &sized(inner, given).await?;
     let (width, height) = plan::detector_size(page.width(), page.height(), &inner.detector);
     let resized = {
         let page = Arc::clone(page);
-        blocking(move || Arc::new(detect::resized(&page, width, height))).await?
+        let resample = inner.detector.resample;
+        blocking(move || Arc::new(detect::resized(&page, width, height, resample))).await?
     };
     let turn = match orientation {
         Orientation::Fixed(turn) => turn,
@@ -157,10 +160,11 @@ async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, orientation: Orientation)
     inner.count_units(inner.cost.detect_megapixel * f64::from(width) * f64::from(height) / 1e6);
 
     // The page as the detector saw it: turned by quarters, its sides change places.
-    let (page_width, page_height) = match turn {
+    let seen = |page: &Bitmap| match turn {
         Turn::None | Turn::Half => (page.width(), page.height()),
         Turn::Quarter | Turn::ThreeQuarters => (page.height(), page.width()),
     };
+    let (page_width, page_height) = seen(page);
     let boxes = {
         let inner = Arc::clone(inner);
         blocking(move || {
@@ -178,9 +182,24 @@ async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, orientation: Orientation)
 
     let recognising = Instant::now();
     let count = boxes.len();
-    let lines = recognise_all(inner, page, boxes, turn).await?;
+    let mut lines = recognise_all(inner, page, boxes, turn).await?;
+    for line in &mut lines {
+        line.corners = plan::resampled_corners(line.corners, seen(page), seen(given));
+    }
     inner.meter.stage(Stage::Recognise, recognising.elapsed());
     Ok(Found { lines, turn, boxes: count })
+}
+
+/// The page at the size that the bundle wants pages to have.
+async fn sized(inner: &Arc<Inner>, page: &Arc<Bitmap>) -> Result<Arc<Bitmap>, Fault> {
+    let Some(limits) = &inner.page_size else { return Ok(Arc::clone(page)) };
+    let (width, height) = plan::page_size(page.width(), page.height(), limits);
+    if (width, height) == (page.width(), page.height()) {
+        return Ok(Arc::clone(page));
+    }
+    let page = Arc::clone(page);
+    let resample = inner.detector.resample;
+    blocking(move || Arc::new(detect::resized(&page, width, height, resample))).await
 }
 
 /// How the page must be turned to stand upright, by the model; not at all where it is not sure.

@@ -2,22 +2,24 @@
 
 use ocr_api::{
     Quad,
-    manifest::{LineOrientation, Normalise, Recogniser},
+    manifest::{Crop, LineOrientation, Normalise, Recogniser},
 };
 
+use super::{homography::Homography, level};
 use crate::{
     decode::{Bitmap, Channels},
     detect::level_table,
     engine::Tensor,
 };
 
-/// A box at least this much taller than wide is a line that runs upwards, as PaddleOCR takes it.
-const TALL: f32 = 1.5;
+/// A box at least this much taller than wide is a line that runs downwards, as PaddleOCR takes it.
+pub(super) const TALL: f32 = 1.5;
 
 /// What a network that is given lines wants them like.
 #[derive(Clone, Copy, Debug)]
 pub struct LineFormat {
     pub normalise: Normalise,
+    pub crop: Crop,
     /// Height in pixels.
     pub height: u32,
     /// Widths are padded to a multiple of this.
@@ -31,6 +33,7 @@ impl From<&Recogniser> for LineFormat {
     fn from(recogniser: &Recogniser) -> Self {
         Self {
             normalise: recogniser.normalise,
+            crop: recogniser.crop,
             height: recogniser.height,
             width_multiple: recogniser.width_multiple,
             min_width: recogniser.min_width,
@@ -43,6 +46,7 @@ impl From<&LineOrientation> for LineFormat {
     fn from(classifier: &LineOrientation) -> Self {
         Self {
             normalise: classifier.normalise,
+            crop: Crop::OneStep,
             height: classifier.height,
             width_multiple: 1,
             min_width: classifier.width,
@@ -60,11 +64,31 @@ pub struct Cut {
     pub width: u32,
     /// Width of the network's input, the padding included.
     pub padded: u32,
+    /// The box that is levelled first, where that is how it is cut.
+    pub level: Option<Level>,
 }
 
-/// Decides how the line in a box is cut out. A box much taller than wide is turned, so that its lower end comes first.
+/// A box at its own size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Width and height of the box as it stands on the page, in whole pixels.
+    pub width: u32,
+    pub height: u32,
+    /// The line runs downwards, so that the box is turned once it is level.
+    pub downwards: bool,
+}
+
+/// Decides how the line in a box is cut out. A box much taller than wide is turned, so that its upper end comes
+/// first.
 #[must_use]
 pub fn cut(corners: Quad, format: &LineFormat) -> Cut {
+    match format.crop {
+        Crop::OneStep => one_step(corners, format),
+        Crop::Levelled => level::cut(corners, format),
+    }
+}
+
+fn one_step(corners: Quad, format: &LineFormat) -> Cut {
     let sides =
         |[a, b, c, d]: Quad| (distance(a, b).max(distance(d, c)).max(1.0), distance(a, d).max(distance(b, c)).max(1.0));
     let (mut corners, (mut width, mut height)) = (corners, sides(corners));
@@ -82,16 +106,19 @@ pub fn cut(corners: Quad, format: &LineFormat) -> Cut {
     )]
     let width = (scaled as u32).clamp(1, longest);
     let padded = width.max(format.min_width).next_multiple_of(format.width_multiple.max(1));
-    Cut { corners, width, padded }
+    Cut { corners, width, padded, level: None }
 }
 
-/// The network's input `[1, 3, height, padded]`: every pixel is taken from the page once, by the two nearest pixels a side,
-/// whatever the angle; the padding is zero; channels are in the order blue, green, red.
+/// The network's input `[1, 3, height, padded]`; the padding is zero; channels are in the order blue, green, red.
+///
+/// Unless the box is levelled first, every pixel is taken from the page once, by the two nearest pixels a side, whatever
+/// the angle.
 #[must_use]
 pub fn line(page: &Bitmap, cut: &Cut, format: &LineFormat) -> Tensor {
-    match page.channels() {
-        Channels::Grey => sample::<1>(page, cut, format),
-        Channels::Rgb => sample::<3>(page, cut, format),
+    match (&cut.level, page.channels()) {
+        (Some(level), _) => level::line(page, cut, level, format),
+        (None, Channels::Grey) => sample::<1>(page, cut, format),
+        (None, Channels::Rgb) => sample::<3>(page, cut, format),
     }
 }
 
@@ -107,14 +134,18 @@ fn sample<const N: usize>(page: &Bitmap, cut: &Cut, format: &LineFormat) -> Tens
     let scales = [scale(0), scale(1), scale(2)];
     let area = height * padded;
     let mut data = vec![0.0_f32; 3 * area];
-    let map = Homography::onto(cut.corners, cut.width, format.height);
+    let map = Homography::onto(cut.corners);
+    #[expect(clippy::cast_precision_loss, reason = "sizes of a line are far below 2^24")]
+    let step = (1.0 / cut.width.max(1) as f32, 1.0 / format.height.max(1) as f32);
     let columns = Axis::new(page.width());
     let rows = Axis::new(page.height());
     for y in 0..height {
         for x in 0..width {
-            let (page_x, page_y) = map.at(x, y);
-            let (x0, x1, right) = columns.neighbours(page_x);
-            let (y0, y1, below) = rows.neighbours(page_y);
+            // The middle of the pixel; on the page, middles of pixels are counted as whole numbers.
+            #[expect(clippy::cast_precision_loss, reason = "sizes of a line are far below 2^24")]
+            let (page_x, page_y) = map.at((x as f32 + 0.5) * step.0, (y as f32 + 0.5) * step.1);
+            let (x0, x1, right) = columns.neighbours(page_x - 0.5);
+            let (y0, y1, below) = rows.neighbours(page_y - 0.5);
             let [a, b] = [pixels[y0 * stride + x0], pixels[y0 * stride + x1]];
             let [c, d] = [pixels[y1 * stride + x0], pixels[y1 * stride + x1]];
             for channel in 0..3 {
@@ -129,7 +160,7 @@ fn sample<const N: usize>(page: &Bitmap, cut: &Cut, format: &LineFormat) -> Tens
     Tensor { shape: [1, 3, height, padded], data }
 }
 
-fn distance(a: [f32; 2], b: [f32; 2]) -> f32 {
+pub(super) fn distance(a: [f32; 2], b: [f32; 2]) -> f32 {
     (a[0] - b[0]).hypot(a[1] - b[1])
 }
 
@@ -152,42 +183,6 @@ impl Axis {
         let first = position as usize;
         #[expect(clippy::cast_precision_loss, reason = "sides of a page are far below 2^24")]
         (first.min(self.last), (first + 1).min(self.last), position - first as f32)
-    }
-}
-
-/// The projective map from a rectangle onto four corners (Heckbert, 1989, section 2.2.3).
-struct Homography {
-    x: [f32; 3],
-    y: [f32; 3],
-    w: [f32; 2],
-    step: (f32, f32),
-}
-
-impl Homography {
-    fn onto([p0, p1, p2, p3]: Quad, width: u32, height: u32) -> Self {
-        let (dx1, dx2, sx) = (p1[0] - p2[0], p3[0] - p2[0], p0[0] - p1[0] + p2[0] - p3[0]);
-        let (dy1, dy2, sy) = (p1[1] - p2[1], p3[1] - p2[1], p0[1] - p1[1] + p2[1] - p3[1]);
-        let determinant = dx1 * dy2 - dx2 * dy1;
-        let (g, h) = if determinant.abs() < f32::EPSILON {
-            (0.0, 0.0)
-        } else {
-            ((sx * dy2 - dx2 * sy) / determinant, (dx1 * sy - sx * dy1) / determinant)
-        };
-        #[expect(clippy::cast_precision_loss, reason = "sizes of a line are far below 2^24")]
-        Self {
-            x: [p1[0] - p0[0] + g * p1[0], p3[0] - p0[0] + h * p3[0], p0[0]],
-            y: [p1[1] - p0[1] + g * p1[1], p3[1] - p0[1] + h * p3[1], p0[1]],
-            w: [g, h],
-            step: (1.0 / width.max(1) as f32, 1.0 / height.max(1) as f32),
-        }
-    }
-
-    /// Where the middle of a pixel of the rectangle lies on the page, counted in pixels whose middles are whole numbers.
-    #[expect(clippy::cast_precision_loss, reason = "sizes of a line are far below 2^24")]
-    fn at(&self, x: usize, y: usize) -> (f32, f32) {
-        let (u, v) = ((x as f32 + 0.5) * self.step.0, (y as f32 + 0.5) * self.step.1);
-        let w = self.w[0] * u + self.w[1] * v + 1.0;
-        ((self.x[0] * u + self.x[1] * v + self.x[2]) / w - 0.5, (self.y[0] * u + self.y[1] * v + self.y[2]) / w - 0.5)
     }
 }
 
@@ -219,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tall_box_is_read_upwards() {
+    fn a_tall_box_is_read_downwards() {
         let cut = cut(quad(10.0, 20.0, 34.0, 120.0), &format());
         assert_eq!(cut.corners[0], [34.0, 20.0], "the text's top left is the box's top right");
         assert_eq!(cut.width, 100);

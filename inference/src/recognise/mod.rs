@@ -4,6 +4,8 @@
 
 mod crop;
 mod ctc;
+mod homography;
+mod level;
 mod steps;
 
 pub use crop::{Cut, LineFormat, cut, line};
@@ -12,7 +14,7 @@ pub use steps::{Steps, StepsError};
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use ocr_api::manifest::{File, Normalise, Recogniser, RecogniserOutput};
+    use ocr_api::manifest::{Crop, File, Normalise, Recogniser, RecogniserOutput};
 
     /// A recogniser's parameters; each differs from every bundle's, so that a swap shows.
     pub fn recogniser() -> Recogniser {
@@ -26,6 +28,7 @@ pub(crate) mod tests {
             output: RecogniserOutput::Reduced,
             languages: vec!["en".into()],
             normalise: Normalise { mean: [0.25, 0.5, 0.75], std: [0.5, 0.25, 0.125] },
+            crop: Crop::OneStep,
             height: 24,
             width_multiple: 16,
             min_width: 48,
