@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds and installs the programs that ours is measured against, into target/peers:
+# Builds and installs the programs that ours is measured against, into target/peers; `peers.sh rapidocr` leaves out
+# oar-ocr, which takes minutes to build:
 #   venv/            RapidOCR and ONNX Runtime, by package name and version (tests/peers/requirements.txt)
 #   peer-oar         oar-ocr, from the folder peers/oar of the shared data; absent where that is absent
 #   onnxruntime/     the library that peer-oar runs with: the one of the venv, so the same version as ours
@@ -24,6 +25,8 @@ if ! cmp -s tests/peers/requirements.txt "$peers/requirements.txt"; then
     ln -sfn "$library" "$peers/onnxruntime/libonnxruntime.so.1"
     cp tests/peers/requirements.txt "$peers/requirements.txt"
 fi
+
+if [ "${1:-all}" = rapidocr ]; then exit 0; fi
 
 if [ ! -d "$shared/peers/oar" ]; then
     echo "no $shared/peers/oar: the suites that need oar-ocr will be reported as skipped"

@@ -18,7 +18,7 @@ licences() { make --no-print-directory deny; }
 build() { cargo build "${CARGO_ARGS[@]}" --bins && cargo test "${CARGO_ARGS[@]}" --no-run; }
 assets() { make --no-print-directory assets PROFILE=checked; }
 units() { cargo test "${CARGO_ARGS[@]}" --lib --bins 2>&1 | tee -a "$LOG"; }
-peers() { scripts/peers.sh; }
+peers() { scripts/peers.sh rapidocr; }
 suites() {
     local suite status=0
     for suite in "${SUITES[@]}"; do
@@ -41,7 +41,7 @@ summary() {
 
 mkdir -p target && : >"$LOG"
 plan "install what is missing=60" "format=5" "lints=200" "licences and bans=20" "build programs and tests=280" \
-    "bring models and native libraries=90" "unit tests=20" "programs to measure against=120" "suites=420"
+    "bring models and native libraries=90" "unit tests=20" "the program to compare with=60" "suites=420"
 step system && step format && step lints && step licences && step build && step assets && step units && step peers &&
     step suites
 status=$?
