@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building needs and a fresh Debian machine may lack: a C compiler (it links; the build scripts of some
-# crates use it), Python with venv and pip (they bring the model weights and native libraries), and checks the Rust
-# toolchain that rust-toolchain.toml names. Says what it installs; installs nothing that is there.
+# crates use it), Python with venv and pip (they bring the model weights and native libraries), rustup where the
+# distribution has it, and the Rust toolchain that rust-toolchain.toml names. Says what it installs; installs nothing that
+# is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +16,14 @@ if ! command -v python3 >/dev/null || ! python3 -c 'import ensurepip, pip, venv'
 fi
 # ONNX Runtime and PDFium are C++: they need its runtime library. (No grep -q: it would end ldconfig, and pipefail us.)
 ldconfig -p 2>/dev/null | grep 'libstdc++\.so\.6' >/dev/null || packages+=(libstdc++6)
+# Debian has rustup since version 13.
+if ! command -v rustup >/dev/null && ! command -v cargo >/dev/null; then
+    if ! apt-cache show rustup >/dev/null 2>&1; then
+        echo "needs Rust: install rustup (https://rustup.rs), open a new shell, then run this again" >&2
+        exit 1
+    fi
+    packages+=(rustup)
+fi
 
 if ((${#packages[@]})); then
     echo "needs Debian packages: ${packages[*]}"
@@ -34,14 +43,11 @@ if ((${#packages[@]})); then
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
 fi
 
-if ! command -v cargo >/dev/null; then
-    echo "needs Rust: install rustup (https://rustup.rs), open a new shell, then run this again" >&2
-    exit 1
-fi
 channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 if ! cargo --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1 || ! cargo fmt --version >/dev/null 2>&1; then
     echo "installing the Rust toolchain $channel"
-    rustup toolchain install "$channel" --profile minimal --component clippy --component rustfmt || {
+    # rustup itself is left as it is: a package manager may own it.
+    rustup toolchain install "$channel" --no-self-update --profile minimal --component clippy --component rustfmt || {
         echo "could not install the Rust toolchain $channel: have $(rustup toolchain list | tr '\n' ' ')" >&2
         exit 1
     }
