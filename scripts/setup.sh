@@ -18,7 +18,7 @@ fi
 ldconfig -p 2>/dev/null | grep 'libstdc++\.so\.6' >/dev/null || packages+=(libstdc++6)
 # Debian has rustup since version 13.
 if ! command -v rustup >/dev/null && ! command -v cargo >/dev/null; then
-    if ! apt-cache show rustup >/dev/null 2>&1; then
+    if [ -z "$(apt-cache madison rustup 2>/dev/null)" ]; then
         echo "needs Rust: install rustup (https://rustup.rs), open a new shell, then run this again" >&2
         exit 1
     fi

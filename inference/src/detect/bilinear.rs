@@ -66,7 +66,8 @@ mod tests {
     #[test]
     fn levels_are_those_of_opencv() {
         // cv2.resize 5.0.0 of (31 x + 57 y) % 256, 7 x 5
-        let page: Vec<u8> = (0..5_u32).flat_map(|y| (0..7_u32).map(move |x| ((31 * x + 57 * y) % 256) as u8)).collect();
+        let brightness = |x: u8, y: u8| 31_u8.wrapping_mul(x).wrapping_add(57_u8.wrapping_mul(y));
+        let page: Vec<u8> = (0..5).flat_map(|y| (0..7).map(move |x| brightness(x, y))).collect();
         let page = Bitmap::new(7, 5, Channels::Grey, page).unwrap();
         let smaller = [25, 69, 112, 155, 199, 120, 164, 207, 148, 38, 181, 88, 46, 89, 133];
         assert_eq!(bilinear(&page, 5, 3).pixels(), smaller);
