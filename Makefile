@@ -76,6 +76,11 @@ bench: build assets peers ## Ours, oar-ocr and RapidOCR over 80 receipts; about 
 	cargo build $(CHECKED) --bins
 	scripts/proof.sh bench target/checked/bench --ocr target/release/ocr
 
+.PHONY: measure
+measure: build assets ## Memory and cost of each bundle, as its model.yaml states them; a quiet machine, ten minutes
+	cargo build $(CHECKED) --bins
+	target/checked/measure --ocr target/release/ocr $(notdir $(wildcard inference/bundles/*))
+
 .PHONY: soak
 soak: build assets peers ## The long forms of all suites; about two hours; writes docs/proof/soak.txt
 	scripts/proof.sh soak scripts/soak.sh
