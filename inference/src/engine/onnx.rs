@@ -1,6 +1,9 @@
 //! ONNX Runtime, loaded from a library that is named at run time.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
 
 use ort::{
     environment::Environment,
@@ -9,6 +12,10 @@ use ort::{
 };
 
 use super::{Array, Engine, EngineError, Stop, Tensor};
+
+/// What the library was opened as. It allows one environment in the life of a process, ended or not, so an attempt to load
+/// a model must find the one of the attempt before it.
+static OPENED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 
 /// The library, opened once and kept for the life of the process.
 #[derive(Clone, Debug)]
@@ -38,18 +45,28 @@ pub struct OnnxEngine {
 }
 
 impl OnnxRuntime {
-    /// Opens the library.
+    /// Opens the library, or takes it as it was opened before.
     ///
     /// # Errors
-    /// [`EngineError::Library`] where it is missing, of another architecture, or older than the API that we need.
+    /// [`EngineError::Library`] where it is missing, of another architecture, or older than the API that we need, and where
+    /// another one was opened before.
     pub fn load(library: &Path) -> Result<Self, EngineError> {
         let failed = |cause: String| EngineError::Library { path: library.to_owned(), cause };
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((path, environment)) = &*opened {
+            return if path == library {
+                Ok(Self { environment: environment.clone() })
+            } else {
+                Err(failed(format!("this process has opened {} already", path.display())))
+            };
+        }
         let environment = ort::environment::init_from(library)
             .map_err(|error| failed(error.to_string()))?
             .with_name("ocr")
             .with_telemetry(false)
             .build()
             .map_err(|error| failed(error.to_string()))?;
+        *opened = Some((library.to_owned(), environment.clone()));
         Ok(Self { environment })
     }
 

@@ -17,7 +17,8 @@ const LINES: [&str; 2] = ["READY 2468", "THE PAGES OF THIS DOCUMENT ARE READ BEF
 /// Longest that the self-test may take.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// Reads the PDF, whose text must come out as it was written, and a blank image of 100 x 100 pixels.
+/// Reads the PDF, whose text must come out as it was written but for its spaces, which older models do not all see, and a
+/// blank image of 100 x 100 pixels.
 ///
 /// # Errors
 /// What was expected and what came.
@@ -25,7 +26,7 @@ pub(super) async fn run(reader: &Reader) -> Result<(), String> {
     let text = read(reader, pdf()).await?;
     let is_readable = LINES.iter().all(|line| reader.inner.dictionary.can_write(line));
     let expected = LINES.join("\n");
-    if is_readable && text != expected {
+    if is_readable && text.replace(' ', "") != expected.replace(' ', "") {
         return Err(format!(
             "a PDF of our own was read as {text:?}, expected {expected:?}; check the model, PDFium and the fonts"
         ));
