@@ -1,12 +1,17 @@
 //! How well documents are read, all with the same default settings.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::ensure;
+use ocr_api::Document;
 use ocr_tests::{
     data::{self, SCAN, Shared},
     score::{WordScore, character_error_rate},
-    server::{Options, SharedServer},
+    server::{Options, Server, SharedServer},
     suite::Suite,
     work::in_parallel,
 };
@@ -35,7 +40,31 @@ fn main() -> ExitCode {
     suite.case_with(shared, "the_receipts_are_read_well_and_none_is_turned", move |shared| {
         receipts(&shared, &of_receipts)
     });
+    for (bundle, limit) in
+        [("pp-ocrv4-mobile", 0.10), ("pp-ocrv5-mobile", 0.10), ("pp-ocrv6-small", 0.05), ("pp-ocrv6-tiny", 0.10)]
+    {
+        suite.case(&format!("{bundle}_starts_and_reads"), move || {
+            let read = Server::start(&Options::new().arguments(["--model", bundle]))?
+                .api()
+                .read(data::read(data::example(SCAN))?)?;
+            within(bundle, &data::example("senate-1871.txt"), &read, limit)
+        });
+    }
     suite.run()
+}
+
+/// Fails where the character error against the truth is above the limit.
+fn within(what: &str, truth: &Path, read: &Document, limit: f64) -> anyhow::Result<()> {
+    let truth = String::from_utf8(data::read(truth)?)?;
+    let error = character_error_rate(&truth, &read.text);
+    println!(
+        "{what}: character error {:.2} % (at most {:.1} %), turned by {}",
+        error * 100.0,
+        limit * 100.0,
+        read.pages[0].orientation
+    );
+    ensure!(error <= limit, "read as: {}", read.text);
+    Ok(())
 }
 
 /// A case: the document's character error is within its limit.
@@ -51,18 +80,7 @@ fn document(
     let files = picture.and_then(|picture| Ok((picture, truth?)));
     suite.case_with(files, &format!("{name}_is_read_within_its_character_error"), move |(picture, truth)| {
         let read = server.get()?.api().read(data::read(&picture)?)?;
-        let truth = String::from_utf8(data::read(truth)?)?;
-        let error = character_error_rate(&truth, &read.text);
-        let page = &read.pages[0];
-        println!(
-            "{}: character error {:.2} % (at most {:.1} %), turned by {}",
-            data::name(&picture),
-            error * 100.0,
-            limit * 100.0,
-            page.orientation
-        );
-        ensure!(error <= limit, "read as: {}", read.text);
-        Ok(())
+        within(&data::name(&picture), &truth, &read, limit)
     });
 }
 

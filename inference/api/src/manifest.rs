@@ -254,7 +254,9 @@ pub struct Memory {
     pub per_page_mib: u32,
 }
 
-/// Units of work (see the design, section 6): how much one megapixel of detection and one line of recognition weigh.
+/// Units of work: how much one megapixel of detection and one line of recognition weigh. A unit is a second that one core
+/// of the reference machine computes (AMD EPYC with AVX-512 VNNI, fp32), so units of different bundles compare, and a pod
+/// of any hardware counts its work in them; `make measure` prints the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Cost {
