@@ -32,6 +32,9 @@ pub struct ModelStatus {
     pub source: String,
     /// Bytes of all its files.
     pub bytes: u64,
+    /// Most memory in bytes that the server should take with it, all places for pages in use; 0
+    /// where the bundle does not say.
+    pub memory_bytes: u64,
     /// The recogniser in use.
     pub recogniser: String,
     /// Languages that were asked for.
@@ -89,8 +92,11 @@ pub struct SandboxStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
 pub struct Work {
+    /// Requests that are being read.
     pub in_flight: u64,
+    /// Requests that wait for a place.
     pub queued: u64,
+    /// Most requests that may wait.
     pub capacity: u64,
     /// Units done since the start.
     pub units: f64,

@@ -42,6 +42,7 @@ pub fn reader_settings(
         batch_size: if settings.engine.batching { usize::from(settings.engine.batch_size) } else { 1 },
         line_orientation: settings.model.line_orientation,
         places: threads.max(MIN_PLACES),
+        memory_limit: memory_limit(),
         limits: Limits { dpi: document.dpi, max_pixels: document.max_pixels, max_pages: document.max_pages },
         decode: PoolSettings {
             pdfium: Some(pdfium),
@@ -83,12 +84,18 @@ impl Loader for PipelineLoader {
         let failed = |error: &dyn std::error::Error| LoadError::Failed(error.to_string());
         let settings =
             reader_settings(&self.pipeline, self.max_body_bytes, self.documents).map_err(|error| failed(&error))?;
-        let reader = read::load(&settings, meter, &Handle::current(), &|stage| progress.stage(stage))
-            .map_err(|error| failed(&error))?;
+        let reader =
+            read::load(&settings, meter, &Handle::current(), &|stage| progress.stage(stage)).map_err(|error| {
+                match error {
+                    read::LoadError::Memory { need_mib, limit_mib } => LoadError::OutOfMemory { need_mib, limit_mib },
+                    error => failed(&error),
+                }
+            })?;
         let model = ModelStatus {
             model: reader.model().clone(),
             source: source(&settings.model, &settings.bundles).to_owned(),
             bytes: reader.bundle_bytes(),
+            memory_bytes: reader.declared_memory(),
             recogniser: reader.recogniser().to_owned(),
             languages: settings.languages,
         };
@@ -97,12 +104,15 @@ impl Loader for PipelineLoader {
     }
 
     fn machine(&self) -> Machine {
-        let limits = hardware::cgroup_limits(Path::new("/proc"), Path::new("/sys/fs/cgroup"));
         Machine {
             hardware: hardware::detect(usize::from(self.pipeline.engine.threads)),
-            memory_limit_bytes: limits.memory_bytes,
+            memory_limit_bytes: memory_limit(),
         }
     }
+}
+
+fn memory_limit() -> Option<u64> {
+    hardware::cgroup_limits(Path::new("/proc"), Path::new("/sys/fs/cgroup")).memory_bytes
 }
 
 /// Where a bundle came from: named by its path, baked into the image, or from a folder of assets.

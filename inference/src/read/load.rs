@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use ocr_api::{LoadStage, ModelRef, manifest::Recogniser};
+use ocr_api::{
+    LoadStage, ModelRef,
+    manifest::{Memory, Recogniser},
+};
 use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{Inner, Lanes, Limits, Reader, Strategy, self_test};
@@ -19,6 +22,9 @@ use crate::{
 const BATCH_ELEMENTS: usize = 3 * 48 * 1024;
 /// Lines that wait in front of a network: every place for a page may have some chunks of lines there.
 const LANE_CAPACITY: usize = 4096;
+
+/// What networks are run on, as manifests name it.
+const STRATEGY: &str = "cpu";
 
 /// What a reader is made of.
 #[derive(Clone, Debug)]
@@ -39,6 +45,8 @@ pub struct ReaderSettings {
     pub line_orientation: bool,
     /// Pages that may be in work at the same time.
     pub places: usize,
+    /// Memory in bytes that the process may take; `None` where there is no limit.
+    pub memory_limit: Option<u64>,
     pub limits: Limits,
     pub decode: PoolSettings,
 }
@@ -52,6 +60,10 @@ pub enum LoadError {
     Language(#[from] UnsupportedLanguage),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(
+        "the model needs {need_mib} MiB and the memory limit is {limit_mib} MiB; raise the limit or take a smaller model"
+    )]
+    Memory { need_mib: u64, limit_mib: u64 },
     #[error("cannot start the decode processes: {0}")]
     Decode(String),
     #[error("the self-test failed: {0}")]
@@ -74,6 +86,9 @@ pub fn load(
     let chosen = bundle.recogniser_for(&settings.languages)?;
     let (recogniser, dictionary) = (chosen.parameters.clone(), chosen.dictionary.clone());
 
+    let memory = bundle.manifest().memory.get(STRATEGY).copied();
+    fits(memory, settings.memory_limit)?;
+
     stage(LoadStage::Start);
     let decode = runtime
         .block_on(DecodePool::start(settings.decode.clone()))
@@ -82,6 +97,7 @@ pub fn load(
     stage(LoadStage::Open);
     let lanes = lanes(settings, &bundle, &recogniser, meter)?;
     let manifest = bundle.manifest();
+    let places = settings.places.max(1);
     let reader = Reader {
         inner: Arc::new(Inner {
             model: ModelRef {
@@ -90,6 +106,7 @@ pub fn load(
                 digest: format!("sha256:{}", bundle.digest()),
             },
             bundle_bytes: bundle.bytes(),
+            memory,
             page_size: manifest.page_size,
             detector: manifest.detector.clone(),
             recogniser,
@@ -98,7 +115,7 @@ pub fn load(
             line_orientation: manifest.line_orientation.clone().filter(|_| settings.line_orientation),
             cost: manifest.cost,
             strategy: Strategy {
-                name: "cpu",
+                name: STRATEGY,
                 execution_provider: "CPUExecutionProvider",
                 precision: "fp32",
                 runtime: OnnxRuntime::build(),
@@ -107,7 +124,8 @@ pub fn load(
             },
             lanes,
             decode,
-            places: Arc::new(Semaphore::new(settings.places.max(1))),
+            places: Arc::new(Semaphore::new(places)),
+            place_count: places,
             limits: settings.limits,
             meter: Arc::clone(meter),
         }),
@@ -117,6 +135,13 @@ pub fn load(
     runtime.block_on(self_test::run(&reader)).map_err(LoadError::SelfTest)?;
     stage(LoadStage::Ready);
     Ok(reader)
+}
+
+/// Refuses a model that would be killed for its memory at the first page. `limit` is in bytes.
+fn fits(memory: Option<Memory>, limit: Option<u64>) -> Result<(), LoadError> {
+    let (Some(memory), Some(limit)) = (memory, limit) else { return Ok(()) };
+    let (need_mib, limit_mib) = (u64::from(memory.peak_mib), limit >> 20);
+    if limit_mib < need_mib { Err(LoadError::Memory { need_mib, limit_mib }) } else { Ok(()) }
 }
 
 /// Opens every network on its own threads.
@@ -169,4 +194,18 @@ fn lanes(
             .map(|model| start("line-orientation", bundle.path(&model.file), 1, 1, items, false))
             .transpose()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_larger_than_the_limit_is_refused_with_both_numbers() {
+        let memory = Some(Memory { idle_mib: 100, peak_mib: 300, per_page_mib: 20 });
+        let error = fits(memory, Some((300 << 20) - 1)).unwrap_err().to_string();
+        assert!(error.contains("300 MiB") && error.contains("299 MiB"), "{error}");
+        assert!(fits(memory, Some(300 << 20)).is_ok());
+        assert!(fits(memory, None).is_ok() && fits(None, Some(1)).is_ok());
+    }
 }

@@ -23,7 +23,7 @@ use std::{
 use bytes::Bytes;
 use ocr_api::{
     ErrorCode, ErrorDetail, ModelRef,
-    manifest::{Cost, Detector, LineOrientation, Orientation as OrientationModel, PageSize, Recogniser},
+    manifest::{Cost, Detector, LineOrientation, Memory, Orientation as OrientationModel, PageSize, Recogniser},
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,7 @@ pub struct Reader {
 struct Inner {
     model: ModelRef,
     bundle_bytes: u64,
+    memory: Option<Memory>,
     page_size: Option<PageSize>,
     detector: Detector,
     recogniser: Recogniser,
@@ -71,6 +72,8 @@ struct Inner {
     decode: DecodePool,
     /// Places for pages between decoding and answer: what bounds memory.
     places: Arc<Semaphore>,
+    /// At least 1.
+    place_count: usize,
     limits: Limits,
     meter: Arc<Meter>,
     strategy: Strategy,
@@ -134,6 +137,15 @@ impl Reader {
     #[must_use]
     pub fn bundle_bytes(&self) -> u64 {
         self.inner.bundle_bytes
+    }
+
+    /// Most memory in bytes that a process should take with this reader, all places for pages in use; 0 where the bundle
+    /// does not say.
+    #[must_use]
+    pub fn declared_memory(&self) -> u64 {
+        let Some(Memory { peak_mib, per_page_mib, .. }) = self.inner.memory else { return 0 };
+        let further = u64::try_from(self.inner.place_count - 1).unwrap_or(u64::MAX);
+        u64::from(per_page_mib).saturating_mul(further).saturating_add(peak_mib.into()).saturating_mul(1 << 20)
     }
 
     /// What the networks run on.

@@ -23,14 +23,14 @@ const MAX_BACK_OFF: Duration = Duration::from_mins(1);
 pub enum LoadError {
     /// Trying again would end the same way: the server ends, so that its reason is seen.
     #[error(
-        "not enough memory for the model: needs {need_mib} MiB, {available_mib} MiB available; \
+        "not enough memory for the model: needs {need_mib} MiB, the limit is {limit_mib} MiB; \
          raise the memory limit or set a smaller model"
     )]
     OutOfMemory {
         /// What the bundle says it needs.
         need_mib: u64,
-        /// What the cgroup or the machine has.
-        available_mib: u64,
+        /// What the cgroup allows.
+        limit_mib: u64,
     },
     /// Tried again with back-off.
     #[error("{0}")]

@@ -76,6 +76,7 @@ pub(super) struct Metrics {
     stuck: IntGauge,
     model_info: IntGaugeVec,
     resident: IntGauge,
+    memory_declared: IntGauge,
     threads: IntGauge,
     open_files: IntGauge,
     cpu_seconds: Counter,
@@ -127,6 +128,10 @@ impl Metrics {
                 &["name", "version", "digest", "recogniser", "precision", "execution_provider"],
             )?,
             resident: IntGauge::new("process_resident_memory_bytes", "Resident memory of the server")?,
+            memory_declared: IntGauge::new(
+                "ocr_memory_declared_bytes",
+                "Most memory that the server should take with its model; 0 while none is loaded",
+            )?,
             threads: IntGauge::new("process_threads", "Threads of the server")?,
             open_files: IntGauge::new("process_open_fds", "Files that the server has open")?,
             cpu_seconds: Counter::new("process_cpu_seconds_total", "Seconds of the server on a core")?,
@@ -184,6 +189,7 @@ impl Metrics {
             &self.ready,
             &self.stuck,
             &self.resident,
+            &self.memory_declared,
             &self.threads,
             &self.open_files,
         ] {
@@ -263,6 +269,7 @@ impl Metrics {
                 counter.inc_by(deaths.saturating_sub(counter.get()));
             }
             let (model, engine) = (backend.model(), backend.engine());
+            self.memory_declared.set(large(model.memory_bytes));
             self.model_info.reset();
             self.model_info
                 .with_label_values(&[

@@ -118,7 +118,8 @@ impl Server {
             idle: connections.idle(),
         };
         let serving = tokio::spawn(listen::serve(self.api, router::api(Arc::clone(&app)), bounds, closing.clone()));
-        let watching = [tokio::spawn(watch(Arc::clone(&app))), tokio::spawn(log_memory())].map(AbortOnDrop);
+        let watching =
+            [tokio::spawn(watch(Arc::clone(&app))), tokio::spawn(log_memory(Arc::clone(&app)))].map(AbortOnDrop);
         let loading = async {
             match load::load(Arc::clone(&app)).await {
                 // Loaded: from here on only a signal ends the wait.
@@ -237,7 +238,13 @@ pub(super) async fn watch(app: Arc<App>) {
     }
 }
 
-pub(super) async fn log_memory() {
+/// Whether memory in use is half as much again as what was declared; not where nothing was.
+fn is_suspicious(resident: u64, declared: u64) -> bool {
+    declared > 0 && resident.saturating_mul(2) > declared.saturating_mul(3)
+}
+
+/// Logs the memory in use; above what the model should take, as a warning.
+pub(super) async fn log_memory(app: Arc<App>) {
     let mut ticks = tokio::time::interval(MEMORY_LOG);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -249,5 +256,13 @@ pub(super) async fn log_memory() {
             threads = memory.threads,
             "memory usage"
         );
+        let declared = app.load.backend().map_or(0, |backend| backend.model().memory_bytes);
+        if is_suspicious(memory.resident_bytes, declared) {
+            tracing::warn!(
+                rss_mb = memory.resident_mb(),
+                declared_mb = declared >> 20,
+                "more memory than the model should take: it may leak; lower --concurrency or --max-pixels, and report it"
+            );
+        }
     }
 }

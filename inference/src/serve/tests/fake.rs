@@ -14,7 +14,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +48,8 @@ pub struct Fake {
     pub cancel: Mutex<Option<CancellationToken>>,
     /// Landlock's version, as `/status` shows it.
     pub landlock: AtomicUsize,
+    /// Memory in bytes that the model declares.
+    pub memory: AtomicU64,
 }
 
 impl Fake {
@@ -110,6 +112,7 @@ impl Backend for FakeBackend {
             model: ModelRef { name: "fake".into(), version: "3".into(), digest: "sha256:f00d".into() },
             source: "path".into(),
             bytes: 42,
+            memory_bytes: self.0.memory.load(Ordering::SeqCst),
             recogniser: "latin".into(),
             languages: vec!["en".into()],
         }
@@ -229,7 +232,7 @@ impl Loader for FakeLoader {
             Attempt::Succeeds => {}
             Attempt::Fails => return Err(LoadError::Failed("model.yaml: no such file; run `make assets`".into())),
             Attempt::Panics => panic!("as told"),
-            Attempt::OutOfMemory => return Err(LoadError::OutOfMemory { need_mib: 350, available_mib: 256 }),
+            Attempt::OutOfMemory => return Err(LoadError::OutOfMemory { need_mib: 350, limit_mib: 256 }),
             Attempt::Waits(go) => go.recv().unwrap(),
         }
         progress.stage(LoadStage::WarmUp);

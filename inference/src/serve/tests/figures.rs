@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::Ordering},
 };
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -237,10 +237,30 @@ async fn a_load_is_logged_from_its_first_stage_to_its_end() {
 #[tokio::test(start_paused = true)]
 async fn memory_is_logged_every_minute() {
     let (log, _guard) = Log::take();
-    let logging = tokio::spawn(crate::serve::run::log_memory());
+    let bench = Bench::new().await;
+    let logging = tokio::spawn(crate::serve::run::log_memory(Arc::clone(&bench.app)));
     pass(125).await;
     logging.abort();
     let events = log.events("memory usage");
     assert_eq!(events.len(), 3, "at the start, after one minute and after two");
     assert!(events[0]["rss_mb"].as_u64().unwrap() > 0);
+    assert!(log.events(LEAK).is_empty());
+}
+
+/// What the warning of too much memory begins with.
+const LEAK: &str =
+    "more memory than the model should take: it may leak; lower --concurrency or --max-pixels, and report it";
+
+#[tokio::test(start_paused = true)]
+async fn more_memory_than_declared_is_a_warning() {
+    let (log, _guard) = Log::take();
+    let bench = Bench::new().await;
+    // A test takes some megabytes; the fake model declares less.
+    bench.fake.memory.store(1 << 20, Ordering::SeqCst);
+    let logging = tokio::spawn(crate::serve::run::log_memory(Arc::clone(&bench.app)));
+    pass(1).await;
+    logging.abort();
+    let events = log.events(LEAK);
+    assert_eq!((events.len(), events[0]["declared_mb"].as_u64()), (1, Some(1)));
+    assert_eq!(bench.metric("ocr_memory_declared_bytes").await, f64::from(1 << 20));
 }
