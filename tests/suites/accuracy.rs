@@ -40,9 +40,7 @@ fn main() -> ExitCode {
     suite.case_with(shared, "the_receipts_are_read_well_and_none_is_turned", move |shared| {
         receipts(&shared, &of_receipts)
     });
-    for (bundle, limit) in
-        [("pp-ocrv4-mobile", 0.10), ("pp-ocrv5-mobile", 0.10), ("pp-ocrv6-small", 0.05), ("pp-ocrv6-tiny", 0.10)]
-    {
+    for (bundle, limit) in [("pp-ocrv4-mobile", 0.10), ("pp-ocrv5-mobile", 0.10), ("pp-ocrv6-tiny", 0.10)] {
         suite.case(&format!("{bundle}_starts_and_reads"), move || {
             let read = Server::start(&Options::new().arguments(["--model", bundle]))?
                 .api()

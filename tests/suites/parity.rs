@@ -49,7 +49,7 @@ struct Peer {
 fn parity(shared: &Shared, python: &Path, bundle: &Path) -> anyhow::Result<()> {
     let mut receipts = shared.receipts()?;
     // Every fourth of the 80: long and short ones.
-    receipts = receipts.into_iter().step_by(4).take(if is_long() { 20 } else { 6 }).collect();
+    receipts = receipts.into_iter().step_by(4).take(if is_long() { 20 } else { 5 }).collect();
     let mut peers = Vec::new();
     // A few at a time: a command may run for two minutes.
     for some in receipts.chunks(6) {

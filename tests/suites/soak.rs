@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 /// Receipts over and over; every twentieth file is broken.
 fn pages(shared: &Shared, concurrency: usize, limit: u64) -> anyhow::Result<()> {
-    let count = if is_long() { 1_000 } else { 60 };
+    let count = if is_long() { 1_000 } else { 40 };
     let receipts = shared.receipts()?.iter().map(data::read).collect::<anyhow::Result<Vec<_>>>()?;
     // Those that kill use the memory that one document may, which is what kills them; the suite `hostile` has them.
     let broken: Vec<_> = hostile::kinds(5).into_iter().filter(|kind| !kind.kills).collect();
@@ -72,7 +72,7 @@ fn pages(shared: &Shared, concurrency: usize, limit: u64) -> anyhow::Result<()> 
 }
 
 fn long_pdf() -> anyhow::Result<()> {
-    let count = if is_long() { 200 } else { 12 };
+    let count = if is_long() { 200 } else { 8 };
     let scan = data::read(data::example(SCAN))?;
     let server = Server::start(&Options::new())?;
     let peak_of = |pages: usize| -> anyhow::Result<u64> {

@@ -46,39 +46,10 @@ pub fn document_from_pages(
 
 #[cfg(test)]
 mod tests {
-    use ocr_api::{ErrorCode, ErrorDetail, Line};
+    use ocr_api::{ErrorCode, ErrorDetail};
 
     use super::*;
-
-    fn page(number: u32, lines: &[(&str, f32)]) -> Page {
-        let lines: Vec<Line> = lines
-            .iter()
-            .map(|(text, confidence)| Line {
-                text: (*text).to_owned(),
-                confidence: *confidence,
-                bbox: [[1.0, 2.0]; 4],
-                words: Vec::new(),
-            })
-            .collect();
-        Page {
-            page_number: number,
-            success: true,
-            error: None,
-            image_width: 10,
-            image_height: 20,
-            dpi: None,
-            orientation: 0,
-            processing_time_ms: 3,
-            text: lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n"),
-            markdown: String::new(),
-            html: String::new(),
-            json_output: serde_json::Map::new(),
-            line_count: lines.len(),
-            avg_confidence: 0.0,
-            lines,
-            warnings: Vec::new(),
-        }
-    }
+    use crate::read::testing::page;
 
     fn document(pages: Vec<Page>) -> Document {
         let model = ModelRef { name: "m".into(), version: "1".into(), digest: "sha256:0".into() };

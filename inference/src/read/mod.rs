@@ -9,6 +9,8 @@ mod page;
 mod pages;
 mod self_test;
 mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use document::document_from_pages;
 pub use load::{LoadError, ReaderSettings, load};

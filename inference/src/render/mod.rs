@@ -49,38 +49,14 @@ pub fn json(document: &Document) -> Result<Vec<u8>, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
-    use ocr_api::{Line, ModelRef};
+    use ocr_api::ModelRef;
 
     use super::*;
-    use crate::read::document_from_pages;
+    use crate::read::{document_from_pages, testing::page};
 
     fn document() -> Document {
-        let line = |text: &str| Line {
-            text: text.to_owned(),
-            confidence: 0.75,
-            bbox: [[1.0, 2.0], [3.5, 2.0], [3.5, 4.0], [1.0, 4.0]],
-            words: Vec::new(),
-        };
-        let page = |page_number, text: &str| Page {
-            page_number,
-            success: true,
-            error: None,
-            image_width: 10,
-            image_height: 20,
-            dpi: None,
-            orientation: 0,
-            processing_time_ms: 5,
-            text: text.to_owned(),
-            markdown: String::new(),
-            html: String::new(),
-            json_output: serde_json::Map::new(),
-            lines: vec![line(text)],
-            line_count: 1,
-            avg_confidence: 0.75,
-            warnings: Vec::new(),
-        };
         let model = ModelRef { name: "m".into(), version: "1".into(), digest: "sha256:0".into() };
-        let pages = vec![page(1, "one\ttwo"), page(3, "three")];
+        let pages = vec![page(1, &[("one\ttwo", 0.75)]), page(3, &[("three", 0.75)])];
         document_from_pages("id".into(), model, 3, pages, std::time::Duration::from_millis(12))
     }
 
