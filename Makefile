@@ -72,7 +72,7 @@ suite: ## One suite: make suite NAME=http (tests/suites/ lists them); OCR_TEST_L
 	cargo test $(CHECKED) --test $(NAME)
 
 .PHONY: bench
-bench: build assets peers ## Ours, oar-ocr and RapidOCR over 80 receipts; about an hour; writes docs/proof/bench.txt
+bench: build assets peers ## Ours, oar-ocr and RapidOCR over 80 receipts; about half an hour; writes docs/proof/bench.txt
 	cargo build $(CHECKED) --bins
 	scripts/proof.sh bench target/checked/bench --ocr target/release/ocr
 
@@ -82,7 +82,7 @@ measure: build assets ## Memory and cost of each bundle, as its model.yaml state
 	target/checked/measure --ocr target/release/ocr $(notdir $(wildcard inference/bundles/*))
 
 .PHONY: soak
-soak: build assets peers ## The long forms of all suites; about two hours; writes docs/proof/soak.txt
+soak: build assets peers ## The long forms of the suites; about 40 minutes; writes docs/proof/soak.txt
 	scripts/proof.sh soak scripts/soak.sh
 
 .PHONY: verify
