@@ -87,7 +87,7 @@ mod tests {
             errors.each_ref().map(ServeError::reason),
             ["BadSettings", "CannotListen", "OutOfMemory", "StartFailed"]
         );
-        assert!(errors[2].to_string().contains("needs 350 MiB, 256 MiB available"));
+        assert!(errors[2].to_string().contains("needs 350 MiB, the limit is 256 MiB"));
     }
 
     #[test]
