@@ -7,6 +7,7 @@ pub mod document;
 pub mod error;
 pub mod health;
 pub mod manifest;
+pub mod proof;
 pub mod status;
 
 pub use document::{Document, DocumentLine, Line, ModelRef, Page, PageStatus, Point, Quad, StreamEnd, Warning, Word};
@@ -21,6 +22,10 @@ pub mod header {
     pub const REQUEST_ID: &str = "x-request-id";
     /// Seconds that the caller is willing to wait; never above the server's own limit.
     pub const TIMEOUT_SECONDS: &str = "x-ocr-timeout-seconds";
+    /// Marks a page that proves a server or a pool: it is read as any other, and counts in no metric.
+    pub const PROOF: &str = "x-ocr-proof";
+    /// The revision of the pool that answered, where the server belongs to one.
+    pub const REVISION: &str = "x-ocr-revision";
     /// Password of an encrypted PDF. A header, because URLs end up in logs.
     pub const DOCUMENT_PASSWORD: &str = "x-ocr-document-password";
 }

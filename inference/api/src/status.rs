@@ -98,6 +98,12 @@ pub struct Work {
     pub queued: u64,
     /// Most requests that may wait.
     pub capacity: u64,
+    /// Requests answered since the start.
+    #[serde(default)]
+    pub requests: u64,
+    /// Of these, answers of 500 and above.
+    #[serde(default)]
+    pub errors: u64,
     /// Units done since the start.
     pub units: f64,
     /// Seconds in which at least one engine thread was at work, summed over the threads.

@@ -94,6 +94,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json<PodStatus> {
     let machine = app.loader.machine();
     let memory = process::memory();
     let (pages, lines) = app.metrics.read();
+    let (requests, errors) = app.metrics.totals();
     Json(PodStatus {
         version: VERSION.to_owned(),
         load: app.load.progress(),
@@ -105,6 +106,8 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json<PodStatus> {
             in_flight: count(app.admission.in_flight()),
             queued: count(app.admission.queued()),
             capacity: count(app.admission.queue()),
+            requests,
+            errors,
             units: app.meter.units(),
             busy_seconds: app.meter.busy_seconds(),
             pages,

@@ -29,6 +29,8 @@ pub(super) struct Record {
     route: &'static str,
     id: RequestId,
     began: Instant,
+    /// It proves that the server reads, and counts in no metric.
+    proves: bool,
     figures: Mutex<Figures>,
 }
 
@@ -72,7 +74,9 @@ impl Record {
             figures.pages_failed += u32::from(!success);
             figures.lines += lines;
         }
-        self.app.metrics.page(success, lines);
+        if !self.proves {
+            self.app.metrics.page(success, lines);
+        }
     }
 
     /// From now on whoever writes the stream ends the record.
@@ -89,10 +93,12 @@ impl Record {
             }
             (figures.processing, figures.pages, figures.pages_failed, figures.lines)
         };
-        self.app.metrics.answered(self.route, code);
         let took = processing.map(|since| since.elapsed());
-        if let Some(took) = took {
-            self.app.metrics.processed(self.route, took);
+        if !self.proves {
+            self.app.metrics.answered(self.route, code);
+            if let Some(took) = took {
+                self.app.metrics.processed(self.route, took);
+            }
         }
         let (request_id, route, total_ms) = (self.id.as_str(), self.route, milliseconds(self.began.elapsed()));
         let code = code.map_or("ok", ErrorCode::as_str);
@@ -144,6 +150,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
             route,
             id: id.clone(),
             began: Instant::now(),
+            proves: request.headers().contains_key(ocr_api::header::PROOF),
             figures: Mutex::default(),
         })
     });
@@ -166,6 +173,9 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(ocr_api::header::REQUEST_ID, value);
+    }
+    if let Some(revision) = &app.settings.pool.revision {
+        headers.insert(ocr_api::header::REVISION, revision.clone());
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if closes || app.phase() > Phase::Serving {

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use axum::http::HeaderValue;
 use clap::{Args, ValueEnum, value_parser};
 
 use super::{PipelineSettings, values::parse_bytes};
@@ -17,6 +18,8 @@ pub struct ServeSettings {
     pub connections: ConnectionSettings,
     #[command(flatten)]
     pub drain: DrainSettings,
+    #[command(flatten)]
+    pub pool: PoolSettings,
     #[command(flatten)]
     pub pipeline: PipelineSettings,
     #[command(flatten)]
@@ -97,6 +100,15 @@ pub struct DrainSettings {
     /// Time for accepted requests to finish after that
     #[arg(long, env = "OCR_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(0..=900))]
     pub drain_seconds: u64,
+}
+
+/// The pool that the server belongs to, where it belongs to one.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Pool")]
+pub struct PoolSettings {
+    /// Revision of the pool that the server belongs to; every answer names it in X-Ocr-Revision [default: none]
+    #[arg(long, env = "OCR_REVISION", value_name = "NAME", value_parser = parse_revision)]
+    pub revision: Option<HeaderValue>,
 }
 
 /// What is logged, and how.
@@ -232,4 +244,10 @@ mod tests {
         let line = Line::parse_from(["ocr", "--languages", "en,de,fr"]);
         assert_eq!(line.settings.pipeline.model.languages, ["en", "de", "fr"]);
     }
+}
+
+fn parse_revision(text: &str) -> Result<HeaderValue, String> {
+    let is_name = (1..=63).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let refused = || "must be 1 to 63 letters, digits and dashes".to_owned();
+    if is_name { HeaderValue::from_str(text).map_err(|_| refused()) } else { Err(refused()) }
 }

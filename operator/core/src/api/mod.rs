@@ -1,0 +1,20 @@
+//! `OcrPool`: what a user asks for ([`spec`](OcrPoolSpec)) and what is known to be so ([`status`](OcrPoolStatus)).
+
+pub mod conditions;
+mod placement;
+mod pool;
+mod quantity;
+mod resources;
+mod status;
+
+pub use placement::{Placement, TaintEffect, Toleration, TolerationOperator};
+pub use pool::{LogLevel, Limits, Model, OcrPool, OcrPoolSpec, Scaling, ScalingMode, Strategy};
+pub use quantity::{Quantity, QuantityError};
+pub use resources::{ComputeResources, PodResources, Resources};
+pub use status::{OcrPoolStatus, PodReport, Proof, RevisionState, RevisionStatus, StrategyStatus};
+
+/// The API group. Its domain must be registered before anything is published.
+pub const GROUP: &str = "ocrpool.dev";
+
+/// The version that is served and stored.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,86 @@
+//! Where the pods may run.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where the pods may run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// Name of the resource by which a node offers its GPUs; a pod of a GPU strategy asks for one of it.
+    #[serde(default = "default_gpu_resource")]
+    #[schemars(length(min = 3, max = 317), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
+    pub gpu_resource: String,
+    /// Labels that a node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(
+        validation = Rule::new("self.all(key, size(key) <= 317 && size(self[key]) <= 63)")
+            .message("nodeSelector: a label's name has at most 317 characters, its value at most 63")
+    )]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that the pods tolerate, beside those of GPU nodes. The installation may allow only some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Toleration>,
+    /// Priority class of the pods. The installation may allow only some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub priority_class_name: Option<String>,
+}
+
+fn default_gpu_resource() -> String {
+    "nvidia.com/gpu".to_owned()
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Self {
+            gpu_resource: default_gpu_resource(),
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            priority_class_name: None,
+        }
+    }
+}
+
+/// A taint that the pods tolerate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.operator == 'Equal' || !has(self.value)")
+        .message("a toleration with the operator Exists has no value")
+)]
+pub struct Toleration {
+    /// Key of the taint.
+    #[schemars(length(min = 1, max = 317))]
+    pub key: String,
+    /// `Equal` compares the value, `Exists` tolerates every value.
+    #[serde(default)]
+    pub operator: TolerationOperator,
+    /// Value of the taint, with the operator `Equal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub value: Option<String>,
+    /// Effect of the taint. Not given: every effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<TaintEffect>,
+}
+
+/// How a toleration compares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum TolerationOperator {
+    #[default]
+    Equal,
+    Exists,
+}
+
+/// What a taint does to pods that do not tolerate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum TaintEffect {
+    NoSchedule,
+    PreferNoSchedule,
+    NoExecute,
+}

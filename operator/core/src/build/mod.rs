@@ -1,0 +1,189 @@
+//! The objects that a pool is made of, one file for each kind.
+//!
+//! A name and the labels of an object follow from the pool alone, so that a second try finds what the first one made.
+
+mod deployment;
+mod disruption_budget;
+mod network_policy;
+pub mod names;
+mod record;
+mod service;
+mod service_account;
+mod template;
+
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Service, ServiceAccount},
+        networking::v1::NetworkPolicy,
+        policy::v1::PodDisruptionBudget,
+    },
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+
+pub use deployment::deployment;
+pub use record::{as_rendered, record, recorded};
+pub use template::{ADMIN_PORT, API_PORT, CONTAINER};
+
+use crate::{
+    api::{GROUP, OcrPool, VERSION},
+    installation::Installation,
+    valid::ValidPool,
+};
+
+/// An object of a pool, as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Child {
+    ServiceAccount(ServiceAccount),
+    NetworkPolicy(NetworkPolicy),
+    DisruptionBudget(PodDisruptionBudget),
+    Record(ConfigMap),
+    Service(Service),
+    Deployment(Deployment),
+}
+
+impl Child {
+    /// The kind, as Kubernetes writes it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::ServiceAccount(_) => "ServiceAccount",
+            Self::NetworkPolicy(_) => "NetworkPolicy",
+            Self::DisruptionBudget(_) => "PodDisruptionBudget",
+            Self::Record(_) => "ConfigMap",
+            Self::Service(_) => "Service",
+            Self::Deployment(_) => "Deployment",
+        }
+    }
+
+    /// The name and everything else that every kind has.
+    #[must_use]
+    pub const fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::ServiceAccount(object) => &object.metadata,
+            Self::NetworkPolicy(object) => &object.metadata,
+            Self::DisruptionBudget(object) => &object.metadata,
+            Self::Record(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+            Self::Deployment(object) => &object.metadata,
+        }
+    }
+}
+
+/// The objects of a pool that do not depend on its pods, in the order in which they are applied.
+#[must_use]
+pub fn fixtures(pool: &ValidPool, installation: &Installation) -> Vec<Child> {
+    vec![
+        Child::ServiceAccount(service_account::service_account(pool)),
+        Child::NetworkPolicy(network_policy::network_policy(pool, &installation.scrape)),
+        Child::DisruptionBudget(disruption_budget::disruption_budget(pool)),
+        Child::Service(service::service(pool)),
+    ]
+}
+
+/// Whether an object is one of the pool's: it has the pool as its controller, by UID. Labels are not asked.
+#[must_use]
+pub fn is_controlled_by(metadata: &ObjectMeta, uid: &str) -> bool {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+/// Metadata of an object of the pool.
+fn metadata(pool: &ValidPool, name: String, labels: std::collections::BTreeMap<String, String>) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(pool.namespace.clone()),
+        labels: Some(labels),
+        owner_references: Some(vec![OwnerReference {
+            api_version: format!("{GROUP}/{VERSION}"),
+            block_owner_deletion: Some(true),
+            controller: Some(true),
+            kind: <OcrPool as kube::Resource>::kind(&()).into_owned(),
+            name: pool.name.clone(),
+            uid: pool.uid.clone(),
+        }]),
+        ..ObjectMeta::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        api::Strategy,
+        fixture::{installation, pool, valid},
+    };
+
+    #[test]
+    fn the_objects_of_a_pool() {
+        let pool = valid(&json!({"scaling": {"min": 2}}));
+        let objects: Vec<Value> = fixtures(&pool, &installation())
+            .into_iter()
+            .map(|child| match child {
+                Child::ServiceAccount(object) => serde_json::to_value(object).unwrap(),
+                Child::NetworkPolicy(object) => serde_json::to_value(object).unwrap(),
+                Child::DisruptionBudget(object) => serde_json::to_value(object).unwrap(),
+                Child::Record(object) => serde_json::to_value(object).unwrap(),
+                Child::Service(object) => serde_json::to_value(object).unwrap(),
+                Child::Deployment(object) => serde_json::to_value(object).unwrap(),
+            })
+            .collect();
+        insta::assert_yaml_snapshot!(objects);
+    }
+
+    #[test]
+    fn the_deployment_for_cpu() {
+        insta::assert_yaml_snapshot!(deployment(&valid(&json!({})), Strategy::Cpu, 2));
+    }
+
+    #[test]
+    fn the_pods_for_a_gpu() {
+        let spec = json!({
+            "strategies": ["gpu-fp16"],
+            "placement": {
+                "gpuResource": "nvidia.com/mig-1g.10gb",
+                "nodeSelector": {"zone": "a"},
+                "tolerations": [{"key": "ocr", "value": "only", "effect": "NoSchedule"}],
+                "priorityClassName": "batch",
+            },
+            "limits": {"bodyBytes": "200Mi", "requestSeconds": 900},
+        });
+        insta::assert_yaml_snapshot!(template::template(&valid(&spec), Strategy::GpuFp16));
+    }
+
+    #[test]
+    fn a_record_gives_back_what_it_was_given() {
+        let whole = deployment(&valid(&json!({})), Strategy::Cpu, 2);
+        let kept = record(&whole);
+        assert_eq!(recorded(&kept, 5).unwrap().spec.unwrap().replicas, Some(5));
+        assert_eq!(recorded(&kept, 2).unwrap(), whole);
+        assert_eq!(record(&recorded(&kept, 5).unwrap()), kept);
+    }
+
+    #[test]
+    fn a_record_of_another_name_or_of_nothing_is_no_record() {
+        let mut kept = record(&deployment(&valid(&json!({})), Strategy::Cpu, 2));
+        kept.metadata.name = Some("other".to_owned());
+        assert_eq!(recorded(&kept, 1), None);
+        kept.data = None;
+        assert_eq!(recorded(&kept, 1), None);
+    }
+
+    #[test]
+    fn only_the_controller_by_uid_makes_an_object_ours() {
+        let metadata = |controller: Option<bool>, uid: &str| {
+            let mut metadata = super::metadata(&valid(&json!({})), "a".to_owned(), names::labels("receipts"));
+            let owners = metadata.owner_references.as_mut().unwrap();
+            owners[0].controller = controller;
+            uid.clone_into(&mut owners[0].uid);
+            metadata
+        };
+        let uid = pool(&json!({})).metadata.uid.unwrap();
+        assert!(is_controlled_by(&metadata(Some(true), &uid), &uid));
+        assert!(!is_controlled_by(&metadata(Some(true), "another"), &uid));
+        assert!(!is_controlled_by(&metadata(None, &uid), &uid));
+        assert!(!is_controlled_by(&ObjectMeta::default(), &uid));
+    }
+}

@@ -1,0 +1,245 @@
+//! The pods of a revision and a strategy.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{
+        Affinity, Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle, LifecycleHandler,
+        NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+        ResourceRequirements, SeccompProfile, SecurityContext, SleepAction, Toleration, TopologySpreadConstraint,
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity as ApiQuantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+
+use super::names;
+use crate::{
+    api::{Quantity, Strategy},
+    installation::Bundle,
+    valid::{BODIES_MIB, ValidPool},
+};
+
+/// Port of the API and the probes.
+pub const API_PORT: i32 = 8100;
+/// Port of the metrics and of what the pod says of itself.
+pub const ADMIN_PORT: i32 = 8101;
+/// Name of the container.
+pub const CONTAINER: &str = "ocr";
+
+/// The user in our images.
+const USER: i64 = 65532;
+
+/// How long a pod goes on as before once it is to end, so that every node and client has learned to leave it: first
+/// without knowing of its end, then closing each connection after its answer.
+const LEAVE_SECONDS: i64 = 5;
+
+/// What ending takes beyond the requests: joining threads, ending decode processes.
+const END_SECONDS: i64 = 10;
+
+/// Seconds between two looks of the startup probe.
+const STARTUP_PERIOD: i32 = 2;
+
+/// Longest time from the container's start to the first page read: two minutes, and a second for each MB to verify and
+/// load, which a slow disk needs. `pp-ocrv6-small` takes about 2 s on two cores of its own.
+pub(super) fn start_seconds(bundle: &Bundle) -> i32 {
+    120 + i32::try_from(bundle.bytes / 1_000_000).unwrap_or(i32::MAX / 2).min(3600)
+}
+
+/// The pods of the pool's revision for a strategy.
+pub(super) fn template(pool: &ValidPool, strategy: Strategy) -> PodTemplateSpec {
+    let revision = &pool.revision;
+    let placement = &revision.runs.placement;
+    let request_seconds = i64::from(revision.runs.limits.request_seconds);
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            annotations: Some(BTreeMap::from([(
+                "kubectl.kubernetes.io/default-container".to_owned(),
+                CONTAINER.to_owned(),
+            )])),
+            labels: Some(names::revision_labels(&pool.name, &revision.name, strategy)),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            affinity: affinity(strategy),
+            automount_service_account_token: Some(false),
+            containers: vec![container(pool, strategy)],
+            // A pool named `ocr` would inject OCR_PORT.
+            enable_service_links: Some(false),
+            node_selector: (!placement.node_selector.is_empty()).then(|| placement.node_selector.clone()),
+            priority_class_name: placement.priority_class_name.clone(),
+            security_context: Some(PodSecurityContext {
+                run_as_group: Some(USER),
+                run_as_non_root: Some(true),
+                run_as_user: Some(USER),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    ..SeccompProfile::default()
+                }),
+                ..PodSecurityContext::default()
+            }),
+            service_account_name: Some(pool.name.clone()),
+            termination_grace_period_seconds: Some(2 * LEAVE_SECONDS + request_seconds + END_SECONDS),
+            tolerations: tolerations(pool, strategy),
+            topology_spread_constraints: Some(vec![TopologySpreadConstraint {
+                label_selector: Some(LabelSelector {
+                    match_labels: Some(names::selector(&pool.name)),
+                    ..LabelSelector::default()
+                }),
+                max_skew: 1,
+                topology_key: "kubernetes.io/hostname".to_owned(),
+                when_unsatisfiable: "ScheduleAnyway".to_owned(),
+                ..TopologySpreadConstraint::default()
+            }]),
+            ..PodSpec::default()
+        }),
+    }
+}
+
+fn container(pool: &ValidPool, strategy: Strategy) -> Container {
+    let runs = &pool.revision.runs;
+    let port = |name: &str, number| ContainerPort {
+        container_port: number,
+        name: Some(name.to_owned()),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    };
+    let start = start_seconds(&pool.bundle);
+    Container {
+        env: Some(environment(pool)),
+        image: Some(runs.image.clone()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction { seconds: LEAVE_SECONDS }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
+        // Not restarted for as long as it works or waits; the periods are those of the service that ours replaces.
+        liveness_probe: Some(Probe { failure_threshold: Some(3), ..probe("/live", 10) }),
+        name: CONTAINER.to_owned(),
+        ports: Some(vec![port("http", API_PORT), port("admin", ADMIN_PORT)]),
+        readiness_probe: Some(Probe { failure_threshold: Some(2), ..probe("/ready", 5) }),
+        resources: Some(resources(pool, strategy)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+            read_only_root_filesystem: Some(true),
+            ..SecurityContext::default()
+        }),
+        startup_probe: Some(Probe {
+            failure_threshold: Some(start / STARTUP_PERIOD),
+            ..probe("/ready", STARTUP_PERIOD)
+        }),
+        // The server leaves its last words itself; where it cannot, the end of its log is the next best.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        ..Container::default()
+    }
+}
+
+fn probe(path: &str, period: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("http".to_owned()),
+            scheme: Some("HTTP".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        success_threshold: Some(1),
+        timeout_seconds: Some(3),
+        ..Probe::default()
+    }
+}
+
+/// The pods' settings (docs/settings.md). Nothing but these begins with `OCR_`.
+fn environment(pool: &ValidPool) -> Vec<EnvVar> {
+    let runs = &pool.revision.runs;
+    let bodies = (u64::from(BODIES_MIB) << 20).max(2 * runs.limits.body_bytes.units());
+    let settings = [
+        ("OCR_MODEL", runs.model.clone()),
+        ("OCR_LANGUAGES", runs.languages.join(",")),
+        ("OCR_REVISION", pool.revision.name.clone()),
+        ("OCR_MAX_BODY", runs.limits.body_bytes.units().to_string()),
+        ("OCR_MAX_BODIES", bodies.to_string()),
+        ("OCR_MAX_PAGES", runs.limits.pages_per_document.to_string()),
+        ("OCR_MAX_PIXELS", runs.limits.pixels_per_page.to_string()),
+        ("OCR_REQUEST_SECONDS", runs.limits.request_seconds.to_string()),
+        ("OCR_DRAIN_DELAY_SECONDS", LEAVE_SECONDS.to_string()),
+        ("OCR_DRAIN_SECONDS", runs.limits.request_seconds.to_string()),
+        ("OCR_LOG_LEVEL", runs.log_level.as_str().to_owned()),
+        ("OCR_LOG_FORMAT", "json".to_owned()),
+    ];
+    let variable = |(name, value): (&str, String)| EnvVar {
+        name: name.to_owned(),
+        value: Some(value),
+        ..EnvVar::default()
+    };
+    settings.into_iter().map(variable).collect()
+}
+
+fn resources(pool: &ValidPool, strategy: Strategy) -> ResourceRequirements {
+    let (cpu_request, cpu_limit) = pool.cpu(strategy);
+    let memory = pool.memory(strategy);
+    let gpu = strategy.needs_gpu().then(|| pool.revision.runs.placement.gpu_resource.clone());
+    let amounts = |cpu: Quantity| {
+        let mut amounts: BTreeMap<String, ApiQuantity> =
+            BTreeMap::from([("cpu".to_owned(), cpu.into()), ("memory".to_owned(), memory.into())]);
+        amounts.extend(gpu.clone().map(|name| (name, ApiQuantity("1".to_owned()))));
+        Some(amounts)
+    };
+    ResourceRequirements { limits: amounts(cpu_limit), requests: amounts(cpu_request), ..ResourceRequirements::default() }
+}
+
+/// GPU pods go where GPU feature discovery found a GPU; a pod for the CPU takes no place on such a node while there is
+/// another.
+fn affinity(strategy: Strategy) -> Option<Affinity> {
+    const GPU_PRESENT: &str = "nvidia.com/gpu.present";
+    let term = |operator: &str| NodeSelectorTerm {
+        match_expressions: Some(vec![NodeSelectorRequirement {
+            key: GPU_PRESENT.to_owned(),
+            operator: operator.to_owned(),
+            values: (operator == "In" || operator == "NotIn").then(|| vec!["true".to_owned()]),
+        }]),
+        ..NodeSelectorTerm::default()
+    };
+    let node_affinity = if strategy.needs_gpu() {
+        NodeAffinity {
+            required_during_scheduling_ignored_during_execution: Some(NodeSelector {
+                node_selector_terms: vec![term("In")],
+            }),
+            ..NodeAffinity::default()
+        }
+    } else {
+        NodeAffinity {
+            preferred_during_scheduling_ignored_during_execution: Some(vec![
+                k8s_openapi::api::core::v1::PreferredSchedulingTerm { preference: term("NotIn"), weight: 100 },
+            ]),
+            ..NodeAffinity::default()
+        }
+    };
+    Some(Affinity { node_affinity: Some(node_affinity), ..Affinity::default() })
+}
+
+fn tolerations(pool: &ValidPool, strategy: Strategy) -> Option<Vec<Toleration>> {
+    let placement = &pool.revision.runs.placement;
+    let own = placement.tolerations.iter().map(|toleration| Toleration {
+        effect: toleration.effect.map(|effect| format!("{effect:?}")),
+        key: Some(toleration.key.clone()),
+        operator: Some(format!("{:?}", toleration.operator)),
+        toleration_seconds: None,
+        value: toleration.value.clone(),
+    });
+    // The taint that keeps other pods off GPU nodes has, by custom, the resource's name.
+    let gpu = strategy.needs_gpu().then(|| Toleration {
+        effect: Some("NoSchedule".to_owned()),
+        key: Some(placement.gpu_resource.clone()),
+        operator: Some("Exists".to_owned()),
+        ..Toleration::default()
+    });
+    let all: Vec<_> = gpu.into_iter().chain(own).collect();
+    (!all.is_empty()).then_some(all)
+}

@@ -1,0 +1,87 @@
+//! What a pool's pods run, and the name that follows from it.
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::api::{Limits, LogLevel, Placement, Resources};
+
+/// Everything of a spec that a running pod cannot change. Another value is another revision, and other pods.
+///
+/// The operator's own version is no part of it: an upgrade of the operator restarts nothing. A field that is added later
+/// must be left out of the serialised form at its default, or every pool would get a new revision.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Runs {
+    pub image: String,
+    pub model: String,
+    pub languages: Vec<String>,
+    pub limits: Limits,
+    pub resources: Resources,
+    pub placement: Placement,
+    pub log_level: LogLevel,
+}
+
+/// What a pool's pods run, by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    /// The first 8 hexadecimal digits of the SHA-256 of [`Runs`] as JSON.
+    pub name: String,
+    pub runs: Runs,
+}
+
+impl Revision {
+    /// Names what pods run.
+    #[must_use]
+    pub fn of(runs: Runs) -> Self {
+        // Structs and ordered maps of texts and numbers: their JSON cannot fail, and is the same every time.
+        let json = serde_json::to_vec(&runs).unwrap_or_default();
+        Self { name: short_hash(&json), runs }
+    }
+}
+
+/// The first 8 hexadecimal digits of the SHA-256.
+#[must_use]
+pub fn short_hash(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::fixture::valid;
+
+    /// A name that changes replaces every pod of every pool: if this fails, the serialised form has changed.
+    #[test]
+    fn a_revision_keeps_its_name_from_version_to_version() {
+        let pool = valid(&json!({"image": "registry.example.com/ours/ocr:1"}));
+        assert_eq!(pool.revision.name, "d34a38a8");
+    }
+
+    #[test]
+    fn only_what_the_pods_run_is_part_of_it() {
+        let name = |spec| valid(&spec).revision.name;
+        let plain = name(json!({}));
+        for same in [json!({"replicas": 5}), json!({"scaling": {"min": 3}}), json!({"strategies": ["gpu-fp16", "cpu"]})] {
+            assert_eq!(name(same), plain);
+        }
+        for other in [
+            json!({"model": {"name": "large"}}),
+            json!({"languages": ["de"]}),
+            json!({"image": "registry.example.com/ours/ocr:1"}),
+            json!({"limits": {"pagesPerDocument": 7}}),
+            json!({"resources": {"cpu": {"limits": {"cpu": 1}}}}),
+            json!({"placement": {"nodeSelector": {"disk": "fast"}}}),
+            json!({"logLevel": "debug"}),
+        ] {
+            assert_ne!(name(other.clone()), plain, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_same_amount_written_otherwise_is_the_same_revision() {
+        let name = |memory: &str| valid(&json!({"resources": {"cpu": {"limits": {"memory": memory}}}})).revision.name;
+        assert_eq!(name("2Gi"), name("2048Mi"));
+    }
+}

@@ -1,0 +1,5 @@
+//! From one revision to the next.
+
+mod step;
+
+pub use step::{Count, Step, step};

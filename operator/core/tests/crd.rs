@@ -1,0 +1,123 @@
+//! The rules of the CRD, tried without an API server. Bounds, patterns and required fields are tried against a real one.
+
+use kube::CustomResourceExt;
+use kube_cel::Validator;
+use ocrpool_core::api::OcrPool;
+use serde_json::{Value, json};
+
+fn schema() -> Value {
+    let crd = serde_json::to_value(OcrPool::crd()).unwrap();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+}
+
+fn messages(name: &str, spec: Value) -> Vec<String> {
+    let object = json!({
+        "apiVersion": "ocrpool.dev/v1alpha1", "kind": "OcrPool", "metadata": {"name": name}, "spec": spec,
+    });
+    match Validator::new().validate_with_defaults(&schema(), &object, None) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.iter().map(|error| error.message.clone()).collect(),
+    }
+}
+
+#[test]
+fn what_contradicts_itself_is_refused_with_a_message_that_helps() {
+    let model = json!({"name": "pp-ocrv6-small"});
+    let resources = |given: Value| json!({"model": model, "resources": {"cpu": given}});
+    let rows = [
+        (json!({"model": model, "scaling": {"min": 5, "max": 2}}), "scaling.min must not exceed scaling.max"),
+        (json!({"model": model, "scaling": {"min": 11}}), "scaling.min must not exceed scaling.max"),
+        (json!({"model": model, "strategies": ["cpu", "gpu-fp16", "cpu"]}), "a strategy is listed twice"),
+        (
+            resources(json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}})),
+            "requests.memory and limits.memory must be equal: give one of them",
+        ),
+        (
+            resources(json!({"requests": {"cpu": 2}, "limits": {"cpu": "1500m"}})),
+            "requests.cpu must not exceed limits.cpu",
+        ),
+        (resources(json!({"limits": {"cpu": 0}})), "cpu must be from 100m to 256 cores, such as 500m or 2"),
+        (resources(json!({"limits": {"memory": "64Mi"}})), "memory must be from 128Mi to 4Ti, such as 1536Mi or 2Gi"),
+        (json!({"model": model, "limits": {"bodyBytes": "2Gi"}}), "bodyBytes must be from 1Ki to 1Gi, such as 10Mi"),
+        (
+            json!({"model": model, "placement": {"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}}),
+            "a toleration with the operator Exists has no value",
+        ),
+    ];
+    for (spec, message) in rows {
+        assert_eq!(messages("receipts", spec.clone()), [message], "{spec}");
+    }
+}
+
+#[test]
+fn a_name_that_no_service_can_have_is_refused() {
+    let spec = || json!({"model": {"name": "pp-ocrv6-small"}});
+    let longest = "a".repeat(63);
+    for name in ["ocr", "a", "receipts-2", longest.as_str()] {
+        assert_eq!(messages(name, spec()), Vec::<String>::new(), "{name}");
+    }
+    let too_long = "a".repeat(64);
+    for name in ["2024", "a.b", "a-", too_long.as_str()] {
+        assert!(messages(name, spec())[0].contains("a pool's name is its Service's"), "{name}");
+    }
+}
+
+#[test]
+fn what_makes_sense_is_taken() {
+    let model = json!({"name": "pp-ocrv6-small"});
+    for spec in [
+        json!({"model": model}),
+        json!({"model": model, "scaling": {"min": 3, "max": 3}, "strategies": ["gpu-fp16", "gpu-int8", "cpu"]}),
+        json!({"model": model, "resources": {"cpu": {"requests": {"cpu": 2, "memory": "2048Mi"}, "limits": {"cpu": "2", "memory": "2Gi"}}}}),
+        json!({"model": model, "limits": {"bodyBytes": 1_048_576}}),
+    ] {
+        assert_eq!(messages("receipts", spec.clone()), Vec::<String>::new(), "{spec}");
+    }
+}
+
+/// The manual is `kubectl explain`: no field without a description.
+#[test]
+fn every_field_is_described() {
+    fn walk(path: &str, schema: &Value, missing: &mut Vec<String>) {
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            if field["description"].as_str().is_none_or(str::is_empty) {
+                missing.push(path.clone());
+            }
+            walk(&path, field, missing);
+            walk(&path, &field["items"], missing);
+        }
+    }
+    let mut missing = Vec::new();
+    let schema = schema();
+    walk("spec", &schema["properties"]["spec"], &mut missing);
+    walk("status", &schema["properties"]["status"], &mut missing);
+    assert_eq!(missing, ["spec", "status"].map(String::from)[..0]);
+}
+
+/// Whoever leaves a list or a text unbounded pays for rules that the API server finds too costly.
+#[test]
+fn every_text_and_list_of_the_spec_is_bounded() {
+    fn walk(path: &str, schema: &Value, unbounded: &mut Vec<String>) {
+        let has = |key: &str| !schema[key].is_null();
+        let bounded = match schema["type"].as_str() {
+            Some("string") => has("maxLength") || has("enum"),
+            Some("array") => has("maxItems"),
+            Some("integer") => has("minimum") && has("maximum"),
+            Some("object") => has("properties") || has("maxProperties"),
+            _ => has("x-kubernetes-int-or-string"),
+        };
+        if !bounded {
+            unbounded.push(path.to_owned());
+        }
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            walk(&format!("{path}.{name}"), field, unbounded);
+        }
+        if schema["items"].is_object() {
+            walk(&format!("{path}[]"), &schema["items"], unbounded);
+        }
+    }
+    let mut unbounded = Vec::new();
+    walk("spec", &schema()["properties"]["spec"], &mut unbounded);
+    assert_eq!(unbounded, Vec::<String>::new());
+}
