@@ -5,7 +5,8 @@ SHELL := /bin/bash
 
 # The profile whose programs `make assets` uses: the one that is built already.
 PROFILE ?= release
-# The workspace is always built whole in the profile `checked`: with fewer packages cargo would choose other features.
+# The workspace is always built whole in the profile `checked`, programs and tests at once: with less of it cargo would
+# choose other features of the dependencies, and build twice.
 CHECKED := --locked --profile checked --workspace
 # What the demo and the images need, and nothing of the tests.
 PROGRAMS := -p ocr-inference -p ocr-assets
@@ -68,17 +69,17 @@ peers: ## Builds and installs the programs that ours is measured against, under 
 
 .PHONY: suite
 suite: ## One suite: make suite NAME=http (tests/suites/ lists them); OCR_TEST_LONG=1 for its long form
-	cargo build $(CHECKED) --bins
+	cargo build $(CHECKED) --bins --tests
 	cargo test $(CHECKED) --test $(NAME)
 
 .PHONY: bench
 bench: build assets peers ## Ours, oar-ocr and RapidOCR over 80 receipts; about half an hour; writes docs/proof/bench.txt
-	cargo build $(CHECKED) --bins
+	cargo build $(CHECKED) --bins --tests
 	scripts/proof.sh bench target/checked/bench --ocr target/release/ocr
 
 .PHONY: measure
 measure: build assets ## Memory and cost of each bundle, as its model.yaml states them; a quiet machine, ten minutes
-	cargo build $(CHECKED) --bins
+	cargo build $(CHECKED) --bins --tests
 	target/checked/measure --ocr target/release/ocr $(notdir $(wildcard inference/bundles/*))
 
 .PHONY: soak

@@ -7,7 +7,8 @@ source scripts/steps.sh
 
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 LOG=target/test.log
-# Every call names the whole workspace: with fewer packages cargo would choose other features and build all twice.
+# The whole workspace, programs and tests at once: with less of it cargo would choose other features of the dependencies,
+# and build twice.
 CARGO_ARGS=(--locked --profile checked --workspace)
 SUITES=(decode decode_deaths serve_process cli http accuracy stability hostile sandbox lifecycle soak parity bench)
 
@@ -15,7 +16,7 @@ system() { scripts/setup.sh; }
 format() { cargo fmt --all -- --check; }
 lints() { cargo clippy "${CARGO_ARGS[@]}" --all-targets -- -D warnings; }
 licences() { make --no-print-directory deny; }
-build() { cargo build "${CARGO_ARGS[@]}" --bins && cargo test "${CARGO_ARGS[@]}" --no-run; }
+build() { cargo build "${CARGO_ARGS[@]}" --bins --tests; }
 assets() { make --no-print-directory assets PROFILE=checked; }
 units() { cargo test "${CARGO_ARGS[@]}" --lib --bins 2>&1 | tee -a "$LOG"; }
 peers() { scripts/peers.sh rapidocr; }
@@ -40,8 +41,8 @@ summary() {
 }
 
 mkdir -p target && : >"$LOG"
-plan "install what is missing=60" "format=5" "lints=200" "licences and bans=20" "build programs and tests=280" \
-    "bring models and native libraries=90" "unit tests=20" "the program to compare with=60" "suites=420"
+plan "install what is missing=60" "format=5" "lints=120" "licences and bans=20" "build programs and tests=240" \
+    "bring models and native libraries=90" "unit tests=20" "the program to compare with=60" "suites=400"
 step system && step format && step lints && step licences && step build && step assets && step units && step peers &&
     step suites
 status=$?

@@ -74,7 +74,8 @@ fn pages(shared: &Shared, concurrency: usize, limit: u64) -> anyhow::Result<()> 
 fn long_pdf() -> anyhow::Result<()> {
     let count = if is_long() { 200 } else { 8 };
     let scan = data::read(data::example(SCAN))?;
-    let server = Server::start(&Options::new())?;
+    // Two cores read 200 dense pages in about as long as a request may take by default.
+    let server = Server::start(&Options::new().arguments(["--request-seconds", "900"]))?;
     let peak_of = |pages: usize| -> anyhow::Result<u64> {
         let sampler = Sampler::start(server.pid());
         let read = server.api().read(pdf::scan_pages(&scan, SCAN_SIZE, pages))?;

@@ -7,6 +7,7 @@ use ocr_tests::{
     data::{self, PDF, SCAN, Shared},
     http::comparable,
     pdf,
+    program::is_long,
     server::{Options, Server},
     suite::Suite,
     work::in_parallel,
@@ -14,8 +15,10 @@ use ocr_tests::{
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::Value;
 
-/// Pages of the suite.
+/// Pages read in the long form.
 const PAGES: usize = 20;
+/// Pages read in the short form: the documents, and a few receipts.
+const SHORT_PAGES: usize = 8;
 /// Requests at the same time in the last round.
 const CONCURRENCY: usize = 16;
 
@@ -30,14 +33,15 @@ fn main() -> ExitCode {
         pages.push(data::read(data::example(PDF))?);
         alike(&pages)
     });
-    suite.case_with(Shared::find(), "twenty_pages_are_read_alike_alone_shuffled_and_sixteen_at_a_time", |shared| {
+    suite.case_with(Shared::find(), "pages_are_read_alike_alone_shuffled_and_sixteen_at_a_time", |shared| {
         let mut paths: Vec<PathBuf> = data::files(shared.path("data/documents"))?;
         paths.retain(|path| path.extension().is_some_and(|extension| extension != "txt"));
         // The largest page takes four times as long as the others together.
         paths.retain(|path| data::name(path) != "typewriter.png");
         paths.extend(shared.receipts()?);
-        paths.truncate(PAGES);
-        ensure!(paths.len() == PAGES, "{} pages", paths.len());
+        let count = if is_long() { PAGES } else { SHORT_PAGES };
+        paths.truncate(count);
+        ensure!(paths.len() == count, "{} pages", paths.len());
         alike(&paths.iter().map(data::read).collect::<anyhow::Result<Vec<_>>>()?)
     });
     suite.run()

@@ -27,6 +27,8 @@ pub fn words(reading: &Reading, corners: Quad, filled: f32) -> Vec<Word> {
         }
     }
     words.extend(word(&current, reading.steps, corners, filled));
+    // Kept until the last page of the document is read.
+    words.shrink_to_fit();
     words
 }
 
