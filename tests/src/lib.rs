@@ -3,6 +3,7 @@
 //! Nothing here looks inside the programs: they are run as a user runs them and judged by what they answer, what the
 //! kernel says of them, and nothing else. The suites are the binaries under `suites/`.
 
+pub mod cluster;
 pub mod data;
 #[cfg(test)]
 mod guide;

@@ -95,13 +95,16 @@ is_healthy() {
     local url
     case $1 in
         etcd) url=http://127.0.0.1:2379/health ;;
-        kube-apiserver) url=https://127.0.0.1:6443/readyz ;;
         kube-controller-manager) url=https://127.0.0.1:10257/healthz ;;
         kube-scheduler) url=https://127.0.0.1:10259/healthz ;;
         kubelet) url=http://127.0.0.1:10248/healthz ;;
         kube-proxy) url=http://127.0.0.1:10256/livez ;;
         kwok) url=http://127.0.0.1:10247/healthz ;;
         coredns) url=http://$NODE_ADDRESS:8181/ready ;;
+        kube-apiserver)
+            kube get --raw=/readyz --request-timeout=5s >/dev/null 2>&1
+            return
+            ;;
         containerd)
             inside timeout 5 ctr version >/dev/null 2>&1
             return

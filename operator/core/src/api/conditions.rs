@@ -18,6 +18,12 @@ pub mod reason {
     pub const PAGE_READ: &str = "PageRead";
     /// The pool is asked to have no pods.
     pub const SCALED_TO_ZERO: &str = "ScaledToZero";
+    /// The pool's first pods are asked for.
+    pub const CREATED: &str = "Created";
+    /// Another number of pods is asked for.
+    pub const SCALED: &str = "Scaled";
+    /// All pods run the new revision.
+    pub const ROLLED_OUT: &str = "RolledOut";
     /// A new revision replaces another.
     pub const ROLLING_OUT: &str = "RollingOut";
     /// Pods are started or removed.
@@ -41,13 +47,13 @@ pub mod reason {
     /// The API server did not do what it was asked.
     pub const API_ERROR: &str = "ApiError";
     /// The image of a pod cannot be pulled.
-    pub const IMAGE_NOT_PULLED: &str = "ImageNotPulled";
+    pub const IMAGE_PULL_BACK_OFF: &str = "ImagePullBackOff";
     /// No node has room for a pod.
     pub const UNSCHEDULABLE: &str = "Unschedulable";
     /// A pod ends again and again.
-    pub const CRASH_LOOP: &str = "CrashLoop";
+    pub const CRASH_LOOP_BACK_OFF: &str = "CrashLoopBackOff";
     /// A pod was ended because it used more memory than its limit.
-    pub const OUT_OF_MEMORY: &str = "OutOfMemory";
+    pub const OOM_KILLED: &str = "OOMKilled";
     /// A pod runs and is not ready.
     pub const NOT_READY: &str = "NotReady";
     /// A pod could not be created.

@@ -112,7 +112,7 @@ pub enum RevisionState {
 pub struct PodReport {
     /// Name of the pod.
     pub name: String,
-    /// What is wrong, in a word: `ImageNotPulled`, `Unschedulable`, `CrashLoop`, `OutOfMemory`, `Loading`, `NotReady`.
+    /// What is wrong, in a word: `ImagePullBackOff`, `Unschedulable`, `CrashLoopBackOff`, `OOMKilled`, `Loading`, `NotReady`.
     pub reason: String,
     /// What is wrong, in a sentence.
     pub message: String,

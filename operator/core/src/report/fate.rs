@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Conta
 use ocr_api::PodStatus;
 
 use crate::{
-    api::conditions::reason::{CRASH_LOOP, IMAGE_NOT_PULLED, LOADING, NOT_READY, OUT_OF_MEMORY, UNSCHEDULABLE},
+    api::conditions::reason::{CRASH_LOOP_BACK_OFF, IMAGE_PULL_BACK_OFF, LOADING, NOT_READY, OOM_KILLED, UNSCHEDULABLE},
     build::CONTAINER,
 };
 
@@ -81,7 +81,7 @@ fn of_container(container: &ContainerStatus, now: Timestamp) -> Option<Problem> 
     let said = waiting.and_then(|waiting| waiting.message.clone()).unwrap_or_default();
     if ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"].contains(&reason) {
         let message = format!("image {:?} cannot be pulled: {said}", container.image);
-        return Some(Problem { reason: IMAGE_NOT_PULLED, message });
+        return Some(Problem { reason: IMAGE_PULL_BACK_OFF, message });
     }
     let ended = terminated(container.state.as_ref()).or_else(|| terminated(container.last_state.as_ref()));
     let memory = ended.is_some_and(for_memory);
@@ -89,11 +89,11 @@ fn of_container(container: &ContainerStatus, now: Timestamp) -> Option<Problem> 
         ended.finished_at.as_ref().is_none_or(|at| now.duration_since(at.0) < REMEMBERED)
     };
     if reason == "CrashLoopBackOff" || container.state.as_ref().is_some_and(|state| state.terminated.is_some()) {
-        let reason = if memory { OUT_OF_MEMORY } else { CRASH_LOOP };
+        let reason = if memory { OOM_KILLED } else { CRASH_LOOP_BACK_OFF };
         return Some(Problem { reason, message: last_words(ended, container.restart_count) });
     }
     if let Some(ended) = ended.filter(|ended| memory && recent(ended)) {
-        return Some(Problem { reason: OUT_OF_MEMORY, message: last_words(Some(ended), container.restart_count) });
+        return Some(Problem { reason: OOM_KILLED, message: last_words(Some(ended), container.restart_count) });
     }
     // Whatever else keeps the container from starting, in the node's own words.
     (!reason.is_empty() && !["ContainerCreating", "PodInitializing"].contains(&reason))
@@ -107,7 +107,7 @@ fn terminated(state: Option<&ContainerState>) -> Option<&ContainerStateTerminate
 /// Ended by the kernel, or by itself because it saw that its model cannot fit (exit code 4 and a message).
 fn for_memory(ended: &ContainerStateTerminated) -> bool {
     let message = ended.message.as_deref().unwrap_or_default();
-    ended.reason.as_deref() == Some("OOMKilled") || (ended.exit_code == 4 && message.starts_with("OutOfMemory"))
+    ended.reason.as_deref() == Some("OOMKilled") || (ended.exit_code == 4 && message.starts_with("OOMKilled"))
 }
 
 fn last_words(ended: Option<&ContainerStateTerminated>, restarts: i32) -> String {
@@ -189,22 +189,22 @@ mod tests {
         let rows = [
             (
                 pod(json!({"state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}})),
-                "ImageNotPulled",
+                "ImagePullBackOff",
                 "image \"registry.example.com/ocr:7\" cannot be pulled: not found",
             ),
             (
                 pod(json!({"state": back_off, "restartCount": 3, "lastState": ended("Error", 2, "BadSettings: OCR_QEUE\n", "2026-01-01T00:00:00Z")})),
-                "CrashLoop",
+                "CrashLoopBackOff",
                 "ended with exit code 2, restarted 3 times: BadSettings: OCR_QEUE",
             ),
             (
                 pod(json!({"state": back_off, "restartCount": 1, "lastState": ended("Error", 4, "OutOfMemory: needs 350 MiB", "2026-01-01T00:00:00Z")})),
-                "OutOfMemory",
+                "OOMKilled",
                 "ended with exit code 4, restarted 1 times: OutOfMemory: needs 350 MiB",
             ),
             (
                 pod(json!({"state": {"running": {}}, "restartCount": 1, "lastState": ended("OOMKilled", 137, "", "2026-01-01T00:09:00Z")})),
-                "OutOfMemory",
+                "OOMKilled",
                 "ended with exit code 137, restarted 1 times: it used more memory than its limit: raise resources, or lower limits.pixelsPerPage",
             ),
             (

@@ -1,0 +1,104 @@
+//! Stands in for `ocr serve` where pods run nothing, or have to misbehave: it answers what a real server was recorded to
+//! answer to the page of a proof, on the same two ports, and reads nothing. The suite `http` compares the recording with
+//! a real server in every run.
+//!
+//! `PUT /behaviour` on the admin port changes what it does: `{"reads": "rightly|wrongly|not", "ready": true}`.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+    routing::{get, post, put},
+};
+use ocr_api::proof;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+const STATUS: &str = include_str!("../../recorded/status.json");
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Behaviour {
+    reads: Reads,
+    ready: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Reads {
+    Rightly,
+    Wrongly,
+    Not,
+}
+
+struct Fake {
+    behaviour: Mutex<Behaviour>,
+    /// Not given where one process stands for pods of many revisions.
+    revision: Option<String>,
+}
+
+impl Fake {
+    fn behaviour(&self) -> Behaviour {
+        *self.behaviour.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let fake = Arc::new(Fake {
+        behaviour: Mutex::new(Behaviour { reads: Reads::Rightly, ready: true }),
+        revision: std::env::var("OCR_REVISION").ok(),
+    });
+    let status: Value = serde_json::from_str(STATUS).context("the recording is no JSON")?;
+    let api = Router::new()
+        .route("/live", get(|| async { "live" }))
+        .route("/ready", get(ready))
+        .route("/v1/ocr", post(read))
+        .with_state(Arc::clone(&fake));
+    let admin = Router::new()
+        .route("/status", get(|| async { Json(status) }))
+        .route("/behaviour", put(behave))
+        .with_state(fake);
+    let listen = async |port: u16| TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await;
+    let (api_port, admin_port) = (listen(8100).await.context("port 8100")?, listen(8101).await.context("port 8101")?);
+    tokio::select! {
+        ended = axum::serve(api_port, api) => ended?,
+        ended = axum::serve(admin_port, admin) => ended?,
+        ended = terminated() => ended?,
+    }
+    Ok(())
+}
+
+/// As process 1 of a container it would not be ended by a signal that it does not handle.
+async fn terminated() -> std::io::Result<()> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?.recv().await;
+    Ok(())
+}
+
+async fn ready(State(fake): State<Arc<Fake>>) -> StatusCode {
+    if fake.behaviour().ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+async fn read(State(fake): State<Arc<Fake>>) -> Response {
+    let mut answer = match fake.behaviour().reads {
+        Reads::Rightly => proof::LINES.join("\n").into_response(),
+        Reads::Wrongly => "SOMETHING ELSE".into_response(),
+        Reads::Not => (StatusCode::INTERNAL_SERVER_ERROR, "told to fail").into_response(),
+    };
+    if let Some(revision) = fake.revision.as_ref().and_then(|revision| revision.parse().ok()) {
+        answer.headers_mut().insert(ocr_api::header::REVISION, revision);
+    }
+    answer
+}
+
+async fn behave(State(fake): State<Arc<Fake>>, Json(behaviour): Json<Behaviour>) -> StatusCode {
+    *fake.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
+    StatusCode::NO_CONTENT
+}

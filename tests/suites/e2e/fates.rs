@@ -1,0 +1,156 @@
+//! What becomes of a pool's pods, told in the pool's own status.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use ocr_tests::{
+    cluster::{Cluster, Pool, digest, until},
+    data::{self, SCAN},
+    pdf,
+    suite::Suite,
+};
+use serde_json::json;
+
+const NAMESPACE: &str = "fates";
+const READY: Duration = Duration::from_mins(1);
+const TOLD: Duration = Duration::from_secs(15);
+
+pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
+    suite.case("an_image_that_cannot_be_pulled_is_named_and_can_be_mended", || image(cluster));
+    suite.case("pods_that_no_node_has_room_for_are_named_and_can_be_mended", || room(cluster));
+    suite.case("pods_that_a_quota_refuses_are_named", || quota(cluster));
+    suite.case("a_crash_loop_is_told_with_its_last_words", || crash(cluster));
+    suite.case("a_pod_that_ran_out_of_memory_is_told", || memory(cluster));
+    suite.case("a_pdf_of_2_and_one_of_200_pages_are_read_in_2_gib", || long_pdf(cluster));
+    suite.case("a_pool_that_cannot_be_read_does_not_stop_the_others", || unreadable(cluster));
+}
+
+fn image(cluster: &'static Cluster) -> anyhow::Result<()> {
+    cluster.namespace(NAMESPACE)?;
+    let spec = json!({"model": {"name": "pp-ocrv6-tiny"}, "image": "localhost/not-there:1"});
+    let pool = Pool::apply(cluster, NAMESPACE, "image", &spec)?;
+    let message = pool.wait_condition("Ready", false, "ImagePullBackOff", TOLD)?;
+    ensure!(message.contains("localhost/not-there:1"), "{message}");
+    println!("{message}");
+    pool.set(&json!({"model": {"name": "pp-ocrv6-tiny"}}))?;
+    pool.wait_ready(1, READY)?;
+    pool.delete()
+}
+
+fn room(cluster: &'static Cluster) -> anyhow::Result<()> {
+    cluster.namespace(NAMESPACE)?;
+    let spec = |cpu: u32| json!({"model": {"name": "pp-ocrv6-tiny"}, "resources": {"cpu": {"requests": {"cpu": cpu}}}});
+    let pool = Pool::apply(cluster, NAMESPACE, "room", &spec(500))?;
+    let message = pool.wait_condition("Ready", false, "Unschedulable", TOLD)?;
+    ensure!(message.contains("Insufficient cpu"), "{message}");
+    println!("{message}");
+    pool.set(&spec(1))?;
+    pool.wait_ready(1, READY)?;
+    pool.delete()
+}
+
+fn quota(cluster: &'static Cluster) -> anyhow::Result<()> {
+    let namespace = "quota";
+    cluster.namespace(namespace)?;
+    cluster.apply(&json!({
+        "apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": {"name": "none", "namespace": namespace},
+        "spec": {"hard": {"pods": "0"}},
+    }))?;
+    let pool = Pool::apply(cluster, namespace, "quota", &json!({"model": {"name": "pp-ocrv6-tiny"}}))?;
+    let message = pool.wait_condition("Ready", false, "PodRefused", TOLD)?;
+    ensure!(message.contains("exceeded quota: none"), "{message}");
+    println!("{message}");
+    cluster.delete("Namespace", "", namespace)
+}
+
+/// The operator's image has no `serve`: its program ends at once, and says so.
+fn crash(cluster: &'static Cluster) -> anyhow::Result<()> {
+    cluster.namespace(NAMESPACE)?;
+    let image = format!("localhost/ocr-operator@{}", digest("operator")?);
+    let pool = Pool::apply(cluster, NAMESPACE, "crash", &json!({"model": {"name": "pp-ocrv6-tiny"}, "image": image}))?;
+    let message = pool.wait_condition("Ready", false, "CrashLoopBackOff", Duration::from_secs(30))?;
+    println!("{message}");
+    ensure!(message.contains("serve"), "its last words are missing: {message}");
+    let reason = pool.get()?["status"]["reason"].clone();
+    ensure!(reason == "CrashLoopBackOff", "the column says {reason}");
+    pool.delete()
+}
+
+/// Enough to load the model, and not enough for many large pages at once.
+fn memory(cluster: &'static Cluster) -> anyhow::Result<()> {
+    cluster.namespace(NAMESPACE)?;
+    let spec = json!({"model": {"name": "pp-ocrv6-small"}, "resources": {"cpu": {"limits": {"memory": "330Mi"}}}});
+    let pool = Pool::apply(cluster, NAMESPACE, "memory", &spec)?;
+    pool.wait_ready(1, READY)?;
+    let mut page = std::io::Cursor::new(Vec::new());
+    image::GrayImage::from_pixel(7000, 7000, image::Luma([255])).write_to(&mut page, image::ImageFormat::Png)?;
+    let page = page.into_inner();
+    let http = pool.http()?;
+    let killed = until(Duration::from_mins(1), "the pod is killed", || {
+        // Answered or not: what counts is what becomes of the pod.
+        let _ = ocr_tests::work::in_parallel(&[(); 8], 8, |_, ()| http.post("/v1/ocr", page.clone()).is_ok());
+        let pods = pool.get()?["status"]["pods"].clone();
+        ensure!(pods[0]["reason"] == "OOMKilled", "{pods}");
+        Ok(pods[0]["message"].to_string())
+    })?;
+    println!("{killed}");
+    let reason = pool.get()?["status"]["reason"].clone();
+    ensure!(reason == "OOMKilled", "the column says {reason}");
+    pool.delete()
+}
+
+fn long_pdf(cluster: &'static Cluster) -> anyhow::Result<()> {
+    cluster.namespace(NAMESPACE)?;
+    let spec = json!({"model": {"name": "pp-ocrv6-tiny"}, "resources": {"cpu": {"limits": {"memory": "2Gi"}}}});
+    let pool = Pool::apply(cluster, NAMESPACE, "long", &spec)?;
+    pool.wait_ready(1, READY)?;
+    let scan = data::read(data::example(SCAN))?;
+    let heavy = pdf::scan_pages(&scan, (1000, 1520), 2);
+    let light = pdf::text_pages(&(1..=200).map(|page| vec![format!("This is sheet {page}")]).collect::<Vec<_>>());
+    for (document, pages) in [(heavy, 2), (light, 200)] {
+        let read = pool.http()?.read(document)?;
+        ensure!(read.pages.len() == pages, "{} pages of {pages}", read.pages.len());
+    }
+    let restarts: i64 = pool.pod_identities()?.iter().map(|(_, restarts)| restarts).sum();
+    ensure!(restarts == 0, "{restarts} restarts");
+    pool.delete()
+}
+
+/// A pool that another version wrote: for a while the definition lets anything through.
+fn unreadable(cluster: &'static Cluster) -> anyhow::Result<()> {
+    cluster.namespace(NAMESPACE)?;
+    let good = Pool::apply(cluster, NAMESPACE, "good", &json!({"model": {"name": "pp-ocrv6-tiny"}}))?;
+    good.wait_ready(1, READY)?;
+    let name = "ocrpools.ocrpool.dev";
+    let whole = cluster.get("CustomResourceDefinition", "", name)?.context("no definition")?;
+    let loose = json!({"spec": {"versions": [{
+        "name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+    }]}});
+    cluster.merge("CustomResourceDefinition", "", name, &loose)?;
+    let outcome = told_of_the_unreadable(cluster, &good);
+    cluster.merge("CustomResourceDefinition", "", name, &json!({"spec": {"versions": whole["spec"]["versions"]}}))?;
+    cluster.delete("OcrPool", NAMESPACE, "odd")?;
+    outcome?;
+    good.delete()
+}
+
+fn told_of_the_unreadable(cluster: &'static Cluster, good: &Pool) -> anyhow::Result<()> {
+    let odd = until(TOLD, "the odd pool is taken", || {
+        Pool::apply(cluster, NAMESPACE, "odd", &json!({"model": ["several", "of", "them"]}))
+    })?;
+    let message = odd.wait_condition("Ready", false, "Unreadable", TOLD)?;
+    println!("{message}");
+    // The others go on being kept.
+    let before = good.pod_identities()?;
+    for pod in good.pods()? {
+        cluster.delete("Pod", NAMESPACE, pod["metadata"]["name"].as_str().unwrap_or_default())?;
+    }
+    until(READY, "another pod is there", || {
+        let now = good.pod_identities()?;
+        ensure!(!now.is_empty() && now != before, "{now:?}");
+        Ok(())
+    })?;
+    good.wait_ready(1, READY).map(drop)
+}

@@ -1,0 +1,128 @@
+//! `Ready` is proven: by a page through the pool's own address, and doubted as soon as its pods fail.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, ensure};
+use ocr_tests::{
+    cluster::{Cluster, Pool, until},
+    data::repository,
+    http::Http,
+    program,
+    suite::Suite,
+};
+use serde_json::{Value, json};
+
+const NAMESPACE: &str = "proof";
+/// Image of pods that do as they are told (`src/bin/fake-pod.rs`).
+const FAKE: &str = "localhost/fake-pod:1";
+const READY: Duration = Duration::from_mins(1);
+
+/// Longest time until a pool whose pods begin to fail is not `Ready` any more.
+const FALLS: Duration = Duration::from_secs(30);
+/// How long a pool is watched that must never become `Ready`.
+const NEVER: Duration = Duration::from_secs(40);
+
+pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
+    suite.case("an_image_of_pods_that_do_as_they_are_told_is_loaded", load_fake);
+    suite.case("a_pool_whose_pods_read_wrongly_or_fail_falls_and_recovers", || falls(cluster));
+    suite.case("a_pool_whose_pods_never_read_rightly_never_becomes_ready", || never(cluster));
+    suite.case("pods_without_a_way_out_start_and_read", || no_egress(cluster));
+}
+
+/// Packs the program with the libraries that it is linked to, as an image of one layer.
+fn load_fake() -> anyhow::Result<()> {
+    let root = tempfile::tempdir()?;
+    let binary = program::built("fake-pod")?;
+    let needed = run(Command::new("ldd").arg(&binary))?;
+    let libraries = needed.split_whitespace().filter(|word| word.starts_with('/'));
+    for file in libraries {
+        let target = root.path().join(file.trim_start_matches('/'));
+        std::fs::create_dir_all(target.parent().unwrap_or(Path::new("/")))?;
+        std::fs::copy(file, &target).with_context(|| format!("cannot copy {file}"))?;
+    }
+    std::fs::copy(&binary, root.path().join("fake-pod"))?;
+    let archive = root.path().with_extension("tar");
+    let cluster = repository().join("tests/cluster");
+    run(Command::new(cluster.join("oci-image.py")).arg(FAKE).args([root.path(), &archive]).arg("/fake-pod"))?;
+    let loaded = run(Command::new(cluster.join("load-image.sh")).arg(&archive));
+    std::fs::remove_file(&archive)?;
+    loaded.map(drop)
+}
+
+fn run(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn fake(cluster: &'static Cluster, name: &str) -> anyhow::Result<Pool<'static>> {
+    cluster.namespace(NAMESPACE)?;
+    Pool::apply(cluster, NAMESPACE, name, &json!({"model": {"name": "pp-ocrv6-tiny"}, "image": FAKE}))
+}
+
+/// Tells every pod of a pool what to do.
+fn tell(pool: &Pool, reads: &str, ready: bool) -> anyhow::Result<()> {
+    for pod in pool.pods()? {
+        let address = pod["status"]["podIP"].as_str().context("a pod without an address")?;
+        let body = serde_json::to_vec(&json!({"reads": reads, "ready": ready}))?;
+        let request = Http::new(format!("http://{address}:8101"))?.request(reqwest::Method::PUT, "/behaviour");
+        let answer = ocr_tests::http::send(request.header("content-type", "application/json").body(body))?;
+        ensure!(answer.status == 204, "{} {}", answer.status, answer.text());
+    }
+    Ok(())
+}
+
+fn falls(cluster: &'static Cluster) -> anyhow::Result<()> {
+    let pool = fake(cluster, "falls")?;
+    pool.wait_ready(1, READY)?;
+    for (reads, ready, reason) in [("rightly", false, "NotReady"), ("not", true, "ProofFailed")] {
+        let told = std::time::Instant::now();
+        tell(&pool, reads, ready)?;
+        if reads == "not" {
+            // Traffic: what a pod answers with errors of its own shows in its status.
+            let _ = pool.http()?.post("/v1/ocr", "x")?;
+        }
+        let message = pool.wait_condition("Ready", false, reason, FALLS)?;
+        println!("{reads}, ready {ready}: not Ready after {:.1} s: {message}", told.elapsed().as_secs_f64());
+        tell(&pool, "rightly", true)?;
+        pool.wait_ready(1, READY)?;
+    }
+    pool.delete()
+}
+
+fn never(cluster: &'static Cluster) -> anyhow::Result<()> {
+    for (name, reads) in [("wrong", "wrongly"), ("failing", "not")] {
+        let pool = fake(cluster, name)?;
+        // Before its first page: the pod is told while it is not ready yet.
+        until(READY, "its pod does as it is told", || {
+            ensure!(!pool.pods()?.is_empty(), "no pod");
+            tell(&pool, reads, true)
+        })?;
+        let deadline = std::time::Instant::now() + NEVER;
+        let mut seen = Value::Null;
+        while std::time::Instant::now() < deadline {
+            let status = pool.get()?["status"].clone();
+            let ready = status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready");
+            ensure!(ready.is_none_or(|ready| ready["status"] != "True"), "{name} became Ready: {status}");
+            seen = status["reason"].clone();
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        ensure!(seen == "ProofFailed", "{name}: {seen}");
+        pool.delete()?;
+    }
+    Ok(())
+}
+
+/// The node has no way out of the cluster at all; this also cuts what is inside, names included.
+fn no_egress(cluster: &'static Cluster) -> anyhow::Result<()> {
+    let namespace = "shut";
+    cluster.namespace(namespace)?;
+    cluster.apply(&json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "no-egress", "namespace": namespace},
+        "spec": {"podSelector": {}, "policyTypes": ["Egress"]},
+    }))?;
+    let pool = Pool::apply(cluster, namespace, "shut", &json!({"model": {"name": "pp-ocrv6-tiny"}}))?;
+    pool.wait_ready(1, READY)?;
+    cluster.delete("Namespace", "", namespace)
+}
