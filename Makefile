@@ -63,6 +63,11 @@ deny: ## Licences, banned crates and sources of all dependencies
 unit: ## The unit tests alone
 	cargo test $(CHECKED) --lib --bins
 
+.PHONY: crds
+crds: ## Writes again what is made from the operator's types: crds/ and the chart's files
+	cargo build $(CHECKED) --bins --tests
+	scripts/crds.sh target/checked/ocr-operator
+
 .PHONY: peers
 peers: ## Builds and installs the programs that ours is measured against, under target/peers
 	@scripts/peers.sh
