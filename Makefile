@@ -89,7 +89,7 @@ soak: build assets peers ## The long forms of the suites; about 40 minutes; writ
 .PHONY: stability
 stability: build assets ## 20 pages alone, shuffled and 16 at a time; two minutes; writes docs/proof/stability.txt
 	cargo build $(CHECKED) --bins --tests
-	OCR_TEST_LONG=1 OCR_BIN=target/release/ocr scripts/proof.sh stability cargo test $(CHECKED) --test stability
+	OCR_TEST_LONG=1 OCR_BIN=$(CURDIR)/target/release/ocr scripts/proof.sh stability cargo test $(CHECKED) --test stability
 
 .PHONY: verify
 verify: ## Generated files are as their sources make them
