@@ -91,6 +91,11 @@ measure: build assets ## Memory and cost of each bundle, as its model.yaml state
 soak: build assets peers ## The long forms of the suites; about 40 minutes; writes docs/proof/soak.txt
 	scripts/proof.sh soak scripts/soak.sh
 
+.PHONY: stability
+stability: build assets ## 20 pages alone, shuffled and 16 at a time; two minutes; writes docs/proof/stability.txt
+	cargo build $(CHECKED) --bins --tests
+	OCR_TEST_LONG=1 OCR_BIN=$(CURDIR)/target/release/ocr scripts/proof.sh stability cargo test $(CHECKED) --test stability
+
 .PHONY: verify
 verify: ## Generated files are as their sources make them
 	@scripts/verify.sh
