@@ -68,6 +68,25 @@ crds: ## Writes again what is made from the operator's types: crds/ and the char
 	cargo build $(CHECKED) --bins --tests
 	scripts/crds.sh target/checked/ocr-operator
 
+# node: pods run; control-plane: fake nodes only.
+SIZE ?= node
+
+.PHONY: cluster-up
+cluster-up: ## A real Kubernetes on this machine, in namespaces of its own: make cluster-up SIZE=node|control-plane
+	@tests/cluster/up.sh --size $(SIZE)
+
+.PHONY: cluster-down
+cluster-down: ## Takes that cluster away, and all that is left of it
+	@tests/cluster/down.sh
+
+.PHONY: cluster-status
+cluster-status: ## What of that cluster runs, and how it is
+	@tests/cluster/status.sh
+
+.PHONY: images
+images: ## The container images: target/images/*.tar
+	@scripts/images.sh
+
 .PHONY: peers
 peers: ## Builds and installs the programs that ours is measured against, under target/peers
 	@scripts/peers.sh
