@@ -110,8 +110,8 @@ is_healthy() {
             return
             ;;
     esac
-    inside "$PROGRAMS/kubectl" --insecure-skip-tls-verify --request-timeout=5s --server="${url%"/${url##*/}"}" \
-        get --raw="/${url##*/}" >/dev/null 2>&1
+    # Their certificates are their own; kubectl would ask for a name and a password. busybox crashes on a limit of its own (-T).
+    inside timeout 5 busybox wget -q -O /dev/null --no-check-certificate "$url" 2>/dev/null
 }
 
 # Says why component $1 is to blame, with the end of its log, and ends the script.
