@@ -18,6 +18,8 @@ use kube::{
 };
 use tower::{BoxError, Layer, Service};
 
+use crate::metrics::Metrics;
+
 /// Longest time for a call that is no watch. The client itself has no limit for reading.
 pub const CALL: Duration = Duration::from_secs(10);
 
@@ -70,20 +72,22 @@ impl Fence {
 #[error("not sent: this replica does not hold the lease (any more)")]
 pub struct NotLeading;
 
-/// Connects, as `name`.
-pub async fn connect(name: &str) -> anyhow::Result<Clients> {
+/// Connects, as `name`; what is sent counts in `metrics`.
+pub async fn connect(name: &str, metrics: &Metrics) -> anyhow::Result<Clients> {
     let mut config = Config::infer().await.context("neither in a cluster nor with a kubeconfig")?;
     let agent = format!("ocr-operator/{} ({name})", env!("CARGO_PKG_VERSION"));
     let agent = HeaderValue::from_str(&agent).context("the replica's name fits no header")?;
     config.headers.push((HeaderName::from_static("user-agent"), agent));
     config.connect_timeout = Some(CALL);
     config.write_timeout = Some(CALL);
-    let lease = Client::try_from(config.clone()).context("cannot make a client")?;
+    let builder = ClientBuilder::try_from(config.clone()).context("cannot make a client")?;
+    let lease = builder.with_layer(&metrics.count_requests()).build();
     // A retry by the client would be sent past the fence.
     config.default_retry = false;
     let fence = Fence::new();
     let builder = ClientBuilder::try_from(config).context("cannot make a client")?;
-    let fenced = builder.with_layer(&FenceLayer(fence.clone())).build();
+    // The fence is outermost: what it refuses is not sent, and does not count.
+    let fenced = builder.with_layer(&metrics.count_requests()).with_layer(&FenceLayer(fence.clone())).build();
     Ok(Clients { lease, fenced, fence })
 }
 

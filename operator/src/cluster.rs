@@ -47,6 +47,8 @@ pub fn kinds() -> [ApiResource; 6] {
 
 /// Caches of a namespace, or of all.
 pub struct Cluster {
+    /// The namespace; none are all.
+    pub namespace: Option<String>,
     pub pools: Store<AnyPool>,
     /// By kind. Only objects with our label.
     children: BTreeMap<String, Store<DynamicObject>>,
@@ -80,7 +82,8 @@ impl Cluster {
             move |pod: &Pod| triggers.push_labelled(pod)
         });
         let replica_sets = run(tasks, api::<PartialObjectMeta<ReplicaSet>>(client, namespace), ours, |_| {});
-        let cluster = Self { pools, children, pods, replica_sets, triggers };
+        let namespace = namespace.map(str::to_owned);
+        let cluster = Self { namespace, pools, children, pods, replica_sets, triggers };
         cluster.wait().await;
         cluster
     }

@@ -10,7 +10,13 @@ use ocrpool_core::{
     installation::{Bundle, Installation},
 };
 
-use crate::{client, context::Context, leader, probes};
+use crate::{
+    client,
+    context::Context,
+    leader,
+    metrics::{self, Metrics},
+    probes,
+};
 
 /// Keeps pools of OCR pods on Kubernetes as their `OcrPool` says
 #[derive(Parser)]
@@ -55,12 +61,27 @@ pub struct Run {
     /// Port of the probes /live and /ready
     #[arg(long, env = "OCR_OPERATOR_PROBE_PORT", value_name = "PORT", default_value_t = 8080)]
     pub probe_port: u16,
+    /// Port of /metrics, by HTTPS with a certificate made at start; 0 turns it off
+    #[arg(long, env = "OCR_OPERATOR_METRICS_PORT", value_name = "PORT", default_value_t = 8443)]
+    pub metrics_port: u16,
+    /// Who may read /metrics
+    #[arg(long, env = "OCR_OPERATOR_METRICS_AUTH", value_name = "WHO", default_value = "tokenreview")]
+    pub metrics_auth: MetricsAuth,
     /// Form of the log
     #[arg(long, env = "OCR_OPERATOR_LOG_FORMAT", default_value = "json")]
     log_format: LogFormat,
     /// Least level that is logged, by target: info, or info,kube=debug
     #[arg(long, env = "OCR_OPERATOR_LOG", default_value = "info", value_name = "LEVEL")]
     log: String,
+}
+
+/// Who may read `/metrics`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum MetricsAuth {
+    /// Accounts with the verb get on the nonResourceURL /metrics, as the API server says
+    Tokenreview,
+    /// Whoever reaches the port
+    None,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -114,10 +135,12 @@ fn operate(settings: Run) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        let clients = client::connect(&settings.name).await?;
-        let context = Arc::new(Context::new(clients, settings, installation)?);
+        let counted = Arc::new(Metrics::new().context("cannot make the metrics")?);
+        let clients = client::connect(&settings.name, &counted).await?;
+        let context = Arc::new(Context::new(clients, settings, installation, counted)?);
         tokio::select! {
             ended = probes::serve(Arc::clone(&context)) => ended,
+            ended = metrics::serve(Arc::clone(&context)) => ended,
             ended = leader::lead(context) => ended,
         }
     })

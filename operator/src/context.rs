@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -17,7 +17,7 @@ use kube::{
 use ocr_api::PodStatus;
 use ocrpool_core::{api::OcrPool, build::names, installation::Installation, prove};
 
-use crate::{client::Clients, commands::Run};
+use crate::{client::Clients, commands::Run, metrics::Metrics};
 
 /// What all reconciles share.
 pub struct Context {
@@ -26,6 +26,7 @@ pub struct Context {
     pub installation: Installation,
     pub recorder: Recorder,
     pub http: reqwest::Client,
+    pub metrics: Arc<Metrics>,
     pools: Mutex<HashMap<String, Remembered>>,
     attested: Mutex<HashMap<String, PodStatus>>,
     /// Milliseconds by the fence's clock: of the last try for the lease, and of the last that was answered.
@@ -75,7 +76,12 @@ impl Context {
     ///
     /// # Errors
     /// Where no HTTP client can be made.
-    pub fn new(clients: Clients, settings: Run, installation: Installation) -> anyhow::Result<Self> {
+    pub fn new(
+        clients: Clients,
+        settings: Run,
+        installation: Installation,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: Some(settings.name.clone()) };
         Ok(Self {
             recorder: Recorder::new(clients.fenced.clone(), reporter),
@@ -84,6 +90,7 @@ impl Context {
             clients,
             settings,
             installation,
+            metrics,
             pools: Mutex::default(),
             attested: Mutex::default(),
             tried: AtomicU64::new(0),

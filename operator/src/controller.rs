@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, future};
+use futures::{StreamExt as _, TryStreamExt as _, future};
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use kube::{
@@ -14,7 +14,7 @@ use kube::{
     },
 };
 use ocrpool_core::{
-    api::OcrPool,
+    api::{OcrPool, conditions::reason},
     decide::{World, decide},
     prove::Memory,
     report::{Observed, status},
@@ -26,6 +26,7 @@ use crate::{
     act::{self, Deposed, Outcome},
     cluster::{AnyPool, Cluster},
     context::Context,
+    metrics::{Ended, PoolName},
     prove, report, scrape,
 };
 
@@ -52,7 +53,10 @@ async fn scope(context: Arc<Context>, namespace: Option<String>) {
     tasks.spawn(scrape::run(Arc::clone(&context), Arc::clone(&cluster)));
     let scope = Arc::new(Scope { context: Arc::clone(&context), cluster: Arc::clone(&cluster) });
     let config = controller::Config::default().concurrency(context.settings.concurrency);
-    let queue = cluster.triggers.stream();
+    let queue = cluster.triggers.stream().inspect_ok(|pool| {
+        let namespace = pool.namespace.clone().unwrap_or_default();
+        context.metrics.triggered(PoolName { namespace, name: pool.name.clone() });
+    });
     let results =
         applier(|pool, scope| Box::pin(reconcile(pool, scope)), retry, scope, cluster.pools.clone(), queue, config);
     // Errors are logged where they happen, with the pool's name.
@@ -74,31 +78,50 @@ enum Error {
     Report(String),
 }
 
+impl Error {
+    /// What it counts as.
+    fn ended(&self) -> Ended {
+        match self {
+            Self::Deposed(_) => Ended::Waiting,
+            Self::Report(_) => Ended::Failed(vec![reason::API_ERROR]),
+        }
+    }
+}
+
 async fn reconcile(pool: Arc<AnyPool>, scope: Arc<Scope>) -> Result<Action, Error> {
-    let reconcile_id = format!("{:08x}", scope.context.clients.fence.clock().as_micros() & 0xffff_ffff);
+    let (metrics, fence) = (&scope.context.metrics, &scope.context.clients.fence);
+    let begun = fence.clock();
+    metrics.taken(&PoolName::of(pool.as_ref()));
+    let reconcile_id = format!("{:08x}", begun.as_micros() & 0xffff_ffff);
     let span = tracing::info_span!(
         "reconcile",
         pool = format!("{}/{}", pool.namespace().unwrap_or_default(), pool.name_any()),
         reconcile_id
     );
-    async {
+    let result = async {
         match &pool.0 {
             Ok(readable) => one(readable, &scope).await,
-            Err(invalid) => report::unreadable(&scope.context, pool.meta(), &invalid.error).await.map_err(Error::Report),
+            Err(invalid) => report::unreadable(&scope.context, pool.meta(), &invalid.error)
+                .await
+                .map(|action| (action, Ended::AsPlanned))
+                .map_err(Error::Report),
         }
         .inspect_err(|error| tracing::warn!(%error, "the reconcile is tried again"))
     }
     .instrument(span)
-    .await
+    .await;
+    let ended = result.as_ref().map_or_else(Error::ended, |(_, ended)| ended.clone());
+    metrics.reconciled(&ended, fence.clock().saturating_sub(begun));
+    result.map(|(action, _)| action)
 }
 
-async fn one(pool: &OcrPool, scope: &Scope) -> Result<Action, Error> {
+async fn one(pool: &OcrPool, scope: &Scope) -> Result<(Action, Ended), Error> {
     let (context, cluster) = (&scope.context, &scope.cluster);
     let uid = pool.uid().unwrap_or_default();
     let namespace = pool.namespace().unwrap_or_default();
     let deployments: Vec<Deployment> = cluster.children("Deployment", &namespace, &uid);
     if let Some(wait) = unseen(context, &uid, &deployments) {
-        return Ok(Action::requeue(wait));
+        return Ok((Action::requeue(wait), Ended::Waiting));
     }
     let records: Vec<ConfigMap> = cluster.children("ConfigMap", &namespace, &uid);
     let pods = cluster.pods(&namespace, &deployments);
@@ -124,13 +147,18 @@ async fn one(pool: &OcrPool, scope: &Scope) -> Result<Action, Error> {
     if let (true, Ok(valid)) = (plan.prove, &plan.pool) {
         prove::begin(Arc::clone(context), Arc::clone(cluster), valid.clone());
     }
-    let is_contested = !troubles.is_empty();
+    let ended = if troubles.is_empty() {
+        Ended::AsPlanned
+    } else {
+        Ended::Failed(troubles.iter().map(|trouble| trouble.reason).collect())
+    };
     let observed = Observed { pods: &pods, attested: attested(context, &pods), troubles };
     let world = World { memory: &memory, ..world };
     let next = status(&world, &plan, &observed);
     let soon = report::report(context, pool, &uid, next).await.map_err(Error::Report)?;
-    let check = if is_contested { plan.next_check.min(Duration::from_secs(10)) } else { plan.next_check };
-    Ok(Action::requeue(soon.map_or(check, |soon| soon.min(check))))
+    let check =
+        if matches!(ended, Ended::Failed(_)) { plan.next_check.min(Duration::from_secs(10)) } else { plan.next_check };
+    Ok((Action::requeue(soon.map_or(check, |soon| soon.min(check))), ended))
 }
 
 /// Time to wait because the cache does not have our own last write yet: a decision from what was before would be made

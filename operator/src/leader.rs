@@ -66,12 +66,14 @@ impl Candidate {
         loop {
             let until = self.acquire(context).await;
             context.clients.fence.open_until(until);
+            context.metrics.leads(true);
             tracing::info!(replica = self.me, "leading");
             tokio::select! {
                 () = controller::run(Arc::clone(context)) => {}
                 () = self.hold(context, until) => {}
             }
             context.clients.fence.close();
+            context.metrics.leads(false);
             tracing::warn!(replica = self.me, "not leading any more");
         }
     }

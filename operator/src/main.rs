@@ -10,6 +10,7 @@ mod commands;
 mod controller;
 mod context;
 mod leader;
+mod metrics;
 mod probes;
 mod prove;
 mod report;

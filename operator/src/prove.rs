@@ -30,6 +30,7 @@ pub fn begin(context: Arc<Context>, cluster: Arc<Cluster>, pool: ValidPool) {
             Err(message) => (false, Some(message)),
         };
         tracing::info!(pool = format!("{}/{}", pool.namespace, pool.name), revision = pool.revision.name, passed, message, "page read through the pool's address");
+        context.metrics.proven(passed);
         context.with(&pool.uid, |remembered| {
             remembered.proving = false;
             let memory = remembered.proof.get_or_insert_default();

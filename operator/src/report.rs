@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, ResourceExt as _,
     api::{Patch, PatchParams},
@@ -18,18 +18,20 @@ use ocrpool_core::{
         conditions::{DEGRADED, NewCondition, READY, reason, set},
     },
     build::names,
+    report::{Happening, State, happenings, is_ready},
 };
 use serde_json::{Value, json};
 
 use crate::{
     act::{Failure, call},
     context::{self, Context},
+    metrics::PoolName,
 };
 
 /// Least time between two writes of a status in which only words and proofs have changed.
 const WORDS: Duration = Duration::from_secs(30);
 
-/// Writes the status if it says something new. Returns when to look again if it was put off.
+/// Counts the pool, and writes the status if it says something new. Returns when to look again if it was put off.
 ///
 /// # Errors
 /// Where it could not be written.
@@ -39,6 +41,7 @@ pub async fn report(
     uid: &str,
     next: OcrPoolStatus,
 ) -> Result<Option<Duration>, String> {
+    context.metrics.pool(PoolName::of(pool), State::of(&next), is_ready(&next));
     let before = pool.status.clone().unwrap_or_default();
     if before == next {
         context.with(uid, |pool| pool.failures = 0);
@@ -58,8 +61,8 @@ pub async fn report(
         pool.reported_at = Some(now);
         pool.failures = 0;
     });
-    if let Some(event) = event(&before, &next) {
-        publish(context, pool, event).await;
+    for happening in happenings(&before, &next) {
+        publish(context, pool, happening).await;
     }
     Ok(None)
 }
@@ -71,6 +74,8 @@ pub async fn report(
 pub async fn unreadable(context: &Context, metadata: &ObjectMeta, error: &str) -> Result<Action, String> {
     let uid = metadata.uid.clone().unwrap_or_default();
     let message = format!("this version of the operator cannot read the pool: {error}; what runs goes on running");
+    let (name, namespace) = (metadata.name.clone().unwrap_or_default(), metadata.namespace.clone().unwrap_or_default());
+    context.metrics.pool(PoolName { namespace: namespace.clone(), name: name.clone() }, State::Degraded, false);
     let was_said = context.with(&uid, |pool| pool.unreadable.replace(message.clone()) == Some(message.clone()));
     if !was_said {
         let mut conditions = Vec::new();
@@ -84,7 +89,6 @@ pub async fn unreadable(context: &Context, metadata: &ObjectMeta, error: &str) -
             set(&mut conditions, new, metadata.generation, Timestamp::now());
         }
         let status = json!({"conditions": conditions, "reason": reason::UNREADABLE, "replicas": 0, "readyReplicas": 0});
-        let (name, namespace) = (metadata.name.clone().unwrap_or_default(), metadata.namespace.clone().unwrap_or_default());
         tracing::warn!(error, "a pool cannot be read");
         write(context, &name, &namespace, status)
             .await
@@ -133,29 +137,22 @@ fn without_words(status: &OcrPoolStatus) -> OcrPoolStatus {
     status
 }
 
-/// What a user would ask about: the pool's reason has changed.
-fn event(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Option<Event> {
-    if before.reason == next.reason {
-        return None;
-    }
-    let is_true = |type_: &str| find(next, type_).is_some_and(|condition| condition.status == "True");
-    let degraded = is_true(DEGRADED);
-    let told = find(next, if degraded { DEGRADED } else { READY })?;
-    Some(Event {
-        type_: if degraded { EventType::Warning } else { EventType::Normal },
-        reason: told.reason.clone(),
-        note: Some(told.message.chars().take(1000).collect()),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    })
-}
-
-fn find<'a>(status: &'a OcrPoolStatus, type_: &str) -> Option<&'a Condition> {
-    status.conditions.iter().find(|condition| condition.type_ == type_)
-}
-
-async fn publish(context: &Context, pool: &OcrPool, event: Event) {
+async fn publish(context: &Context, pool: &OcrPool, happening: Happening) {
     let reference = context::reference(pool);
+    let pod = happening.pod.map(|name| ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: reference.namespace.clone(),
+        name: Some(name),
+        ..ObjectReference::default()
+    });
+    let event = Event {
+        type_: if happening.is_warning { EventType::Warning } else { EventType::Normal },
+        reason: happening.reason,
+        note: Some(happening.message),
+        action: happening.action,
+        secondary: pod,
+    };
     if let Err(error) = call(context.recorder.publish(&event, &reference)).await {
         tracing::warn!(?error, reason = event.reason, "an event could not be published");
     }

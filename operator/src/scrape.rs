@@ -8,7 +8,7 @@ use ocr_api::PodStatus;
 use ocrpool_core::build::{ADMIN_PORT, names};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{cluster::Cluster, context::Context};
+use crate::{cluster::Cluster, context::Context, controller::key, metrics::PoolName};
 
 /// Pause between two rounds.
 const EVERY: Duration = Duration::from_secs(5);
@@ -31,6 +31,8 @@ pub async fn run(context: Arc<Context>, cluster: Arc<Cluster>) {
         let pools: HashSet<String> =
             cluster.pools.state().iter().filter_map(|pool| kube::ResourceExt::uid(pool.as_ref())).collect();
         context.keep_only(|uid| pools.contains(uid));
+        let is_there = |pool: &PoolName| cluster.pools.get(&key(&pool.name, &pool.namespace)).is_some();
+        context.metrics.keep_only(cluster.namespace.as_deref(), is_there);
         stream::iter(&pods)
             .for_each_concurrent(AT_ONCE, |pod| async {
                 if let Some(said) = ask(&context, pod).await {
@@ -76,6 +78,6 @@ fn note(context: &Context, cluster: &Cluster, pod: &Pod, said: PodStatus) {
 }
 
 fn pool_uid(cluster: &Cluster, name: &str, namespace: &str) -> Option<String> {
-    let pool = cluster.pools.get(&crate::controller::key(name, namespace))?;
+    let pool = cluster.pools.get(&key(name, namespace))?;
     kube::ResourceExt::uid(pool.as_ref())
 }

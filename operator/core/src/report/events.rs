@@ -1,0 +1,281 @@
+//! What a user would ask about, from the status before and the next one. The same two always tell the same.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::state::is_true;
+use crate::api::{
+    OcrPoolStatus, RevisionState,
+    conditions::{DEGRADED, READY, reason},
+};
+
+/// Something that happened to a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// Somebody should look at it.
+    pub is_warning: bool,
+    /// In a word: a reason of [`reason`].
+    pub reason: String,
+    /// In a sentence.
+    pub message: String,
+    /// What was done, in a word that differs where the message must. Events that agree in reason, action and pod within
+    /// some minutes are counted as one, with the message of the first.
+    pub action: String,
+    /// Name of the pod that it happened to.
+    pub pod: Option<String>,
+}
+
+/// Longest message, in bytes: the API server refuses an event with a note of more than 1024.
+const LONGEST: usize = 1000;
+
+/// Tells what happened between two statuses.
+#[must_use]
+pub fn happenings(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Vec<Happening> {
+    let mut all: Vec<Happening> =
+        [created(before, next), scaled(before, next), rollout(before, next), proof(before, next)]
+            .into_iter()
+            .flatten()
+            .collect();
+    all.extend(out_of_memory(before, next));
+    // What the pool's reason says anew, unless it was just said in more words.
+    all.extend(changed(before, next).filter(|change| all.iter().all(|one| one.reason != change.reason)));
+    for happening in &mut all {
+        happening.message.truncate(happening.message.floor_char_boundary(LONGEST));
+    }
+    all
+}
+
+fn normal(reason: &str, action: String, message: String) -> Happening {
+    Happening { is_warning: false, reason: reason.to_owned(), message, action, pod: None }
+}
+
+fn created(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Option<Happening> {
+    let first = next.revisions.first()?;
+    before.revisions.is_empty().then(|| {
+        let message = format!("asked for {} pods of revision {} (model {})", wanted(next), first.name, first.model);
+        normal(reason::CREATED, "Create".to_owned(), message)
+    })
+}
+
+fn scaled(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Option<Happening> {
+    let (from, to) = (wanted(before), wanted(next));
+    (!before.strategies.is_empty() && !next.strategies.is_empty() && from != to)
+        .then(|| normal(reason::SCALED, format!("ScaleTo{to}"), format!("from {from} to {to} pods")))
+}
+
+fn wanted(status: &OcrPoolStatus) -> i32 {
+    status.strategies.iter().map(|strategy| strategy.wanted).sum()
+}
+
+/// A new revision begins to replace another, or has done so.
+fn rollout(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Option<Happening> {
+    let in_state = |status: &OcrPoolStatus, state: RevisionState| {
+        status.revisions.iter().find(|revision| revision.state == state).cloned()
+    };
+    let of = |status: &OcrPoolStatus, state| in_state(status, state).map(|revision| revision.name);
+    if let Some(starting) = in_state(next, RevisionState::Starting) {
+        let is_new = of(before, RevisionState::Starting).as_ref() != Some(&starting.name);
+        let message = format!(
+            "revision {} (model {}, image {}) replaces the pods of {}",
+            starting.name,
+            starting.model,
+            starting.image,
+            of(next, RevisionState::Retiring).unwrap_or_default()
+        );
+        return is_new.then(|| normal(reason::ROLLING_OUT, format!("RollOut.{}", starting.name), message));
+    }
+    let current = in_state(next, RevisionState::Current)?;
+    (before.revisions.len() > 1).then(|| {
+        let message = format!("all pods run revision {} (model {})", current.name, current.model);
+        normal(reason::ROLLED_OUT, format!("RolledOut.{}", current.name), message)
+    })
+}
+
+/// The page that proves the pool was not read, and was read before, or never sent.
+fn proof(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Option<Happening> {
+    let failed = next.proof.as_ref().filter(|proof| !proof.passed)?;
+    let said = before.proof.as_ref().is_some_and(|proof| !proof.passed && proof.revision == failed.revision);
+    (!said).then(|| Happening {
+        is_warning: true,
+        reason: reason::PROOF_FAILED.to_owned(),
+        message: format!(
+            "a page sent through the pool's address to revision {}: {}",
+            failed.revision,
+            failed.message.as_deref().unwrap_or("no reason given")
+        ),
+        action: format!("Prove.{}", failed.revision),
+        pod: None,
+    })
+}
+
+/// Pods that were ended for their memory; each end is told of once.
+fn out_of_memory<'a>(before: &'a OcrPoolStatus, next: &'a OcrPoolStatus) -> impl Iterator<Item = Happening> + 'a {
+    let ended = |status: &'a OcrPoolStatus| status.pods.iter().filter(|pod| pod.reason == reason::OOM_KILLED);
+    let is_new = move |name: &str, restarts: i32| ended(before).all(|pod| pod.name != name || pod.restarts < restarts);
+    ended(next).filter(move |pod| is_new(&pod.name, pod.restarts)).map(|pod| Happening {
+        is_warning: true,
+        reason: reason::OOM_KILLED.to_owned(),
+        message: format!("pod {}: {}", pod.name, pod.message),
+        action: "Reconcile".to_owned(),
+        pod: Some(pod.name.clone()),
+    })
+}
+
+/// The pool's reason has changed: told by the condition that it comes from.
+fn changed(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Option<Happening> {
+    if before.reason == next.reason {
+        return None;
+    }
+    let is_warning = is_true(next, DEGRADED);
+    let told = find(next, if is_warning { DEGRADED } else { READY })?;
+    Some(Happening {
+        is_warning,
+        reason: told.reason.clone(),
+        message: told.message.clone(),
+        action: "Reconcile".to_owned(),
+        pod: None,
+    })
+}
+
+fn find<'a>(status: &'a OcrPoolStatus, type_: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+    use crate::api::{
+        PodReport, Proof, RevisionStatus, Strategy, StrategyStatus,
+        conditions::{NewCondition, set},
+    };
+
+    fn revision(name: &str, state: RevisionState) -> RevisionStatus {
+        RevisionStatus {
+            name: name.to_owned(),
+            model: "small".to_owned(),
+            image: "registry.example.com/ocr:7".to_owned(),
+            state,
+            replicas: 2,
+            ready: 2,
+        }
+    }
+
+    /// A pool of two pods that reads pages.
+    fn steady() -> OcrPoolStatus {
+        let mut status = OcrPoolStatus {
+            observed_generation: Some(1),
+            strategies: vec![StrategyStatus { name: Strategy::Cpu, wanted: 2, scheduled: 2, ready: 2 }],
+            revisions: vec![revision("aaa", RevisionState::Current)],
+            reason: Some(reason::PAGE_READ.to_owned()),
+            proof: Some(proof_of("aaa", true)),
+            ..OcrPoolStatus::default()
+        };
+        condition(&mut status, READY, true, reason::PAGE_READ, "a page was read");
+        status
+    }
+
+    fn condition(status: &mut OcrPoolStatus, type_: &'static str, is: bool, reason: &'static str, message: &str) {
+        let new = NewCondition { type_, status: is, reason, message: message.to_owned() };
+        set(&mut status.conditions, new, None, Timestamp::UNIX_EPOCH);
+    }
+
+    fn proof_of(revision: &str, passed: bool) -> Proof {
+        let message = (!passed).then(|| "500 Internal Server Error".to_owned());
+        Proof { time: Time(Timestamp::UNIX_EPOCH), revision: revision.to_owned(), passed, message }
+    }
+
+    fn pod(name: &str, restarts: i32) -> PodReport {
+        PodReport {
+            name: name.to_owned(),
+            reason: reason::OOM_KILLED.to_owned(),
+            message: "it used more memory than its limit".to_owned(),
+            restarts,
+        }
+    }
+
+    fn told(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Vec<(bool, String, String)> {
+        let all = happenings(before, next).into_iter();
+        all.map(|happening| (happening.is_warning, happening.reason, happening.message)).collect()
+    }
+
+    fn one(is_warning: bool, reason: &str, message: &str) -> Vec<(bool, String, String)> {
+        vec![(is_warning, reason.to_owned(), message.to_owned())]
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_pool_to_which_nothing_happens() {
+        assert_eq!(happenings(&steady(), &steady()), []);
+    }
+
+    #[test]
+    fn a_pool_s_first_pods_are_told_of_when_they_are_seen() {
+        // The first status is of the world before anything was applied.
+        let mut first = steady();
+        first.revisions.clear();
+        assert_eq!(told(&first, &steady()), one(false, "Created", "asked for 2 pods of revision aaa (model small)"));
+        assert_eq!(told(&OcrPoolStatus::default(), &first), one(false, "PageRead", "a page was read"));
+    }
+
+    #[test]
+    fn another_number_of_pods_is_told_of_with_an_action_of_its_own() {
+        let mut next = steady();
+        next.strategies[0].wanted = 5;
+        assert_eq!(told(&steady(), &next), one(false, "Scaled", "from 2 to 5 pods"));
+        assert_eq!(happenings(&steady(), &next)[0].action, "ScaleTo5");
+        // A spec that cannot be has no strategies: nothing was scaled.
+        next.strategies.clear();
+        assert_eq!(told(&steady(), &next), []);
+    }
+
+    #[test]
+    fn a_rollout_is_told_of_when_it_begins_and_when_it_is_done() {
+        let mut rolling = steady();
+        rolling.revisions = vec![revision("bbb", RevisionState::Starting), revision("aaa", RevisionState::Retiring)];
+        let begun = "revision bbb (model small, image registry.example.com/ocr:7) replaces the pods of aaa";
+        assert_eq!(told(&steady(), &rolling), one(false, "RollingOut", begun));
+        assert_eq!(told(&rolling, &rolling), []);
+
+        let mut changed_again = rolling.clone();
+        changed_again.revisions[0].name = "ccc".to_owned();
+        assert_eq!(told(&rolling, &changed_again).len(), 1);
+
+        let mut done = steady();
+        done.revisions = vec![revision("bbb", RevisionState::Current)];
+        assert_eq!(told(&rolling, &done), one(false, "RolledOut", "all pods run revision bbb (model small)"));
+    }
+
+    #[test]
+    fn a_page_that_was_not_read_is_told_of_once_and_not_again_as_the_reason() {
+        let mut next = steady();
+        next.proof = Some(proof_of("aaa", false));
+        next.reason = Some(reason::PROOF_FAILED.to_owned());
+        condition(&mut next, DEGRADED, true, reason::PROOF_FAILED, "a page: 500");
+        let message = "a page sent through the pool's address to revision aaa: 500 Internal Server Error";
+        assert_eq!(told(&steady(), &next), one(true, "ProofFailed", message));
+        assert_eq!(told(&next, &next), []);
+    }
+
+    #[test]
+    fn each_end_for_memory_is_told_of_with_its_pod() {
+        let mut before = steady();
+        before.pods = vec![pod("one", 1)];
+        let mut next = steady();
+        next.pods = vec![pod("one", 2), pod("two", 1)];
+        let pods: Vec<Option<String>> = happenings(&before, &next).into_iter().map(|happening| happening.pod).collect();
+        assert_eq!(pods, [Some("one".to_owned()), Some("two".to_owned())]);
+        assert_eq!(told(&next, &before), []);
+    }
+
+    #[test]
+    fn a_changed_reason_is_told_of_as_its_condition_says_and_is_no_longer_than_an_event_may_be() {
+        let mut next = steady();
+        next.reason = Some(reason::NAME_TAKEN.to_owned());
+        condition(&mut next, DEGRADED, true, reason::NAME_TAKEN, &"é".repeat(700));
+        let happenings = happenings(&steady(), &next);
+        assert_eq!((happenings.len(), happenings[0].is_warning, happenings[0].reason.as_str()), (1, true, "NameTaken"));
+        assert_eq!(happenings[0].message, "é".repeat(500));
+        assert_eq!(told(&next, &steady()), one(false, "PageRead", "a page was read"));
+    }
+}

@@ -1,0 +1,13 @@
+//! `/metrics` of the operator: what is counted, and the port that shows it to whoever may read it.
+//!
+//! The rest of the operator only calls [`Metrics`]; nothing is ever decided by what was counted.
+
+mod authentication;
+mod process;
+mod registry;
+mod requests;
+mod review;
+mod server;
+
+pub use registry::{Ended, Metrics, PoolName};
+pub use server::serve;
