@@ -36,7 +36,7 @@ const UNSEEN: Duration = Duration::from_secs(10);
 /// First pause after an error; doubled up to [`LONGEST`].
 const AGAIN: Duration = Duration::from_secs(1);
 /// Longest pause after errors in a row.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// Reconciles until it is dropped: all pools, or those of the namespaces that are watched.
 pub async fn run(context: Arc<Context>) {
@@ -211,6 +211,7 @@ fn attested(
 
 /// When to try again what failed: soon at first, and ever more rarely. The last pause is what is remembered least of
 /// all: it is found again from nothing.
+#[allow(clippy::needless_pass_by_value, reason = "the signature that kube calls it by")]
 fn retry(pool: Arc<AnyPool>, error: &Error, scope: Arc<Scope>) -> Action {
     if matches!(error, Error::Deposed(_)) {
         return Action::await_change();

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use crate::context::Context;
 
 /// A replica that has not tried for the lease for so long hangs.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_mins(1);
 
 /// Answers until it is dropped.
 ///

@@ -36,7 +36,7 @@ pub async fn run(context: Arc<Context>, cluster: Arc<Cluster>) {
         stream::iter(&pods)
             .for_each_concurrent(AT_ONCE, |pod| async {
                 if let Some(said) = ask(&context, pod).await {
-                    note(&context, &cluster, pod, said);
+                    note(&context, &cluster, pod, &said);
                 }
             })
             .await;
@@ -60,13 +60,13 @@ async fn ask(context: &Context, pod: &Pod) -> Option<PodStatus> {
 
 /// Remembers what a pod said. Its pool is looked at again when the stage of its load or its strategy has changed; its
 /// proof is doubted when it has failed requests by a fault of its own.
-fn note(context: &Context, cluster: &Cluster, pod: &Pod, said: PodStatus) {
+fn note(context: &Context, cluster: &Cluster, pod: &Pod, said: &PodStatus) {
     let Some(uid) = pod.metadata.uid.clone() else { return };
     let before = context.attested().insert(uid, said.clone());
     let errors = |status: &PodStatus| status.work.errors;
-    let failing = before.as_ref().is_some_and(|before| errors(&said) > errors(before));
+    let failing = before.as_ref().is_some_and(|before| errors(said) > errors(before));
     let matters = |status: &PodStatus| (status.load.stage, status.load.attempt, status.engine.strategy.clone());
-    let changed = before.as_ref().map(matters) != Some(matters(&said));
+    let changed = before.as_ref().map(matters) != Some(matters(said));
     let Some(pool) = pod.metadata.labels.as_ref().and_then(|labels| labels.get(names::POOL)) else { return };
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     if failing && let Some(pool_uid) = pool_uid(cluster, pool, namespace) {
