@@ -32,7 +32,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{/* What the operator may do with pools and what they are made of. Only what it does. */}}
+{{/*
+What the operator may do with pools and what they are made of: only what it does. It creates by `patch` (server-side
+apply), for which the API server asks for `create` too; `get` is for objects that lack the operator's label and so are in
+no watch.
+*/}}
 {{- define "ocr-operator.rules" -}}
 - apiGroups: [ocrpool.dev]
   resources: [ocrpools]
@@ -40,6 +44,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [ocrpool.dev]
   resources: [ocrpools/status]
   verbs: [patch]
+{{- if .Values.rbac.finalizers }}
+- apiGroups: [ocrpool.dev]
+  resources: [ocrpools/finalizers]
+  verbs: [update]
+{{- end }}
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
