@@ -1,8 +1,14 @@
 //! The rules of the CRD, tried without an API server. Bounds, patterns and required fields are tried against a real one.
 
+use std::{fs, path::Path};
+
 use kube::CustomResourceExt;
 use kube_cel::Validator;
-use ocrpool_core::api::OcrPool;
+use ocrpool_core::{
+    api::OcrPool,
+    installation::{Allow, Installation, Scrape},
+    valid::ValidPool,
+};
 use serde_json::{Value, json};
 
 fn schema() -> Value {
@@ -11,10 +17,13 @@ fn schema() -> Value {
 }
 
 fn messages(name: &str, spec: Value) -> Vec<String> {
-    let object = json!({
+    broken_rules(&json!({
         "apiVersion": "ocrpool.dev/v1alpha1", "kind": "OcrPool", "metadata": {"name": name}, "spec": spec,
-    });
-    match Validator::new().validate_with_defaults(&schema(), &object, None) {
+    }))
+}
+
+fn broken_rules(object: &Value) -> Vec<String> {
+    match Validator::new().validate_with_defaults(&schema(), object, None) {
         Ok(()) => Vec::new(),
         Err(errors) => errors.iter().map(|error| error.message.clone()).collect(),
     }
@@ -120,4 +129,60 @@ fn every_text_and_list_of_the_spec_is_bounded() {
     let mut unbounded = Vec::new();
     walk("spec", &schema()["properties"]["spec"], &mut unbounded);
     assert_eq!(unbounded, Vec::<String>::new());
+}
+
+/// Fields of an object that its schema does not have. The API server would drop them, or refuse them.
+fn unknown_fields(path: &str, object: &Value, schema: &Value) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for (name, value) in object.as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        match schema["properties"].get(name) {
+            Some(field) => unknown.extend(unknown_fields(&path, value, field)),
+            None if schema["additionalProperties"].is_object() => {}
+            None => unknown.push(path),
+        }
+    }
+    for item in object.as_array().into_iter().flatten() {
+        unknown.extend(unknown_fields(path, item, &schema["items"]));
+    }
+    unknown
+}
+
+/// By whoever takes an example and the chart as they are.
+#[test]
+fn the_pools_of_the_examples_are_taken_by_a_chart_with_its_defaults() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let bundles = fs::read_to_string(root.join("charts/ocr-operator/files/bundles.yaml")).unwrap();
+    let installation = Installation {
+        image: "ocr-inference:1".to_owned(),
+        bundles: yaml_serde::from_str(&bundles).unwrap(),
+        allow: Allow::default(),
+        scrape: Scrape::default(),
+    };
+    let mut looked_at = 0;
+    for entry in fs::read_dir(root.join("examples/pools")).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.display();
+        let mut object: Value = yaml_serde::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(broken_rules(&object), Vec::<String>::new(), "{file}");
+        assert_eq!(
+            unknown_fields("spec", &object["spec"], &schema()["properties"]["spec"]),
+            Vec::<String>::new(),
+            "{file}"
+        );
+        // What an API server adds.
+        object["metadata"]["namespace"] = "default".into();
+        object["metadata"]["uid"] = "0000-1111".into();
+        let pool: OcrPool = serde_json::from_value(object).unwrap_or_else(|error| panic!("{file}: {error}"));
+        ValidPool::read(&pool, &installation).unwrap_or_else(|error| panic!("{file}: {error}"));
+        looked_at += 1;
+    }
+    assert!(looked_at >= 3, "only {looked_at} examples");
+}
+
+#[test]
+fn a_field_that_the_schema_does_not_have_is_found() {
+    let spec = json!({"scaling": {"minimum": 1, "max": 2}, "placement": {"nodeSelector": {"a": "b"}, "tolerations": [{"kee": "a"}]}});
+    let unknown = unknown_fields("spec", &spec, &schema()["properties"]["spec"]);
+    assert_eq!(unknown, ["spec.placement.tolerations.kee", "spec.scaling.minimum"]);
 }
