@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod data;
 #[cfg(test)]
 mod guide;
+pub mod helm;
 pub mod hostile;
 pub mod http;
 pub mod memory;
