@@ -162,7 +162,7 @@ build_programs() {
 
 bring_assets() {
     local tool
-    for tool in "$rust/release/ocr-assets" target/release/ocr-assets; do
+    for tool in "$rust/release/ocr-assets" target/{release,checked}/ocr-assets; do
         if [ -x "$tool" ]; then break; fi
     done
     if [ ! -x "$tool" ]; then

@@ -36,6 +36,16 @@ pub fn binary() -> PathBuf {
     set.map_or_else(|| repository().join("target/checked/ocr"), |set| std::path::absolute(&set).unwrap_or(set))
 }
 
+/// Another program of the workspace, as `make test` has built it.
+///
+/// # Errors
+/// If it is not there.
+pub fn built(name: &str) -> anyhow::Result<PathBuf> {
+    let program = repository().join("target/checked").join(name);
+    anyhow::ensure!(program.is_file(), "{} is not there: make test builds it", program.display());
+    Ok(program)
+}
+
 /// True where the long form of a suite is asked for: `OCR_TEST_LONG=1`.
 #[must_use]
 pub fn is_long() -> bool {

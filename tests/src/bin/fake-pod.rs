@@ -6,14 +6,17 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use anyhow::Context as _;
 use axum::{
     Json, Router,
     extract::State,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
     routing::{get, post, put},
 };
@@ -40,6 +43,10 @@ enum Reads {
 
 struct Fake {
     behaviour: Mutex<Behaviour>,
+    status: Value,
+    /// Requests that are no proofs, and those of them that failed.
+    requests: AtomicU64,
+    errors: AtomicU64,
     /// Not given where one process stands for pods of many revisions.
     revision: Option<String>,
 }
@@ -54,16 +61,18 @@ impl Fake {
 async fn main() -> anyhow::Result<()> {
     let fake = Arc::new(Fake {
         behaviour: Mutex::new(Behaviour { reads: Reads::Rightly, ready: true }),
+        status: serde_json::from_str(STATUS).context("the recording is no JSON")?,
+        requests: AtomicU64::new(0),
+        errors: AtomicU64::new(0),
         revision: std::env::var("OCR_REVISION").ok(),
     });
-    let status: Value = serde_json::from_str(STATUS).context("the recording is no JSON")?;
     let api = Router::new()
         .route("/live", get(|| async { "live" }))
         .route("/ready", get(ready))
         .route("/v1/ocr", post(read))
         .with_state(Arc::clone(&fake));
     let admin = Router::new()
-        .route("/status", get(|| async { Json(status) }))
+        .route("/status", get(status))
         .route("/behaviour", put(behave))
         .with_state(fake);
     let listen = async |port: u16| TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await;
@@ -86,8 +95,20 @@ async fn ready(State(fake): State<Arc<Fake>>) -> StatusCode {
     if fake.behaviour().ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-async fn read(State(fake): State<Arc<Fake>>) -> Response {
-    let mut answer = match fake.behaviour().reads {
+async fn status(State(fake): State<Arc<Fake>>) -> Json<Value> {
+    let mut status = fake.status.clone();
+    status["work"]["requests"] = fake.requests.load(Ordering::Relaxed).into();
+    status["work"]["errors"] = fake.errors.load(Ordering::Relaxed).into();
+    Json(status)
+}
+
+async fn read(State(fake): State<Arc<Fake>>, headers: HeaderMap) -> Response {
+    let reads = fake.behaviour().reads;
+    if !headers.contains_key(ocr_api::header::PROOF) {
+        fake.requests.fetch_add(1, Ordering::Relaxed);
+        fake.errors.fetch_add(u64::from(matches!(reads, Reads::Not)), Ordering::Relaxed);
+    }
+    let mut answer = match reads {
         Reads::Rightly => proof::LINES.join("\n").into_response(),
         Reads::Wrongly => "SOMETHING ELSE".into_response(),
         Reads::Not => (StatusCode::INTERNAL_SERVER_ERROR, "told to fail").into_response(),

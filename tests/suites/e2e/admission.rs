@@ -15,9 +15,9 @@ const NAMESPACE: &str = "admission";
 const TOLD: Duration = Duration::from_secs(15);
 
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
-    suite.case("what_cannot_be_is_refused_with_a_message_that_helps", || refused(cluster));
-    suite.case("what_this_installation_does_not_have_is_named_by_a_condition", || named(cluster));
-    suite.case("names_of_63_letters_are_kept_apart", || long_names(cluster));
+    suite.case("what_cannot_be_is_refused_with_a_message_that_helps", move || refused(cluster));
+    suite.case("what_this_installation_does_not_have_is_named_by_a_condition", move || named(cluster));
+    suite.case("names_of_63_letters_are_kept_apart", move || long_names(cluster));
 }
 
 /// Specs, and what the refusal says.

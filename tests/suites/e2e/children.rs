@@ -14,13 +14,13 @@ const READY: Duration = Duration::from_mins(1);
 const TOLD: Duration = Duration::from_secs(15);
 
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
-    suite.case("what_is_edited_scaled_or_deleted_by_hand_is_put_right", || edited(cluster));
-    suite.case("what_is_stripped_of_its_labels_is_put_right", || labels(cluster));
-    suite.case("what_is_stripped_of_its_owner_is_left_alone_and_named", || owner(cluster));
-    suite.case("a_broken_selector_is_not_ready_and_is_put_right", || selector(cluster));
-    suite.case("a_service_of_the_users_is_left_alone_and_named", || foreign(cluster));
-    suite.case("another_controller_that_fights_for_a_field_is_named", || fight(cluster));
-    suite.case("a_namespace_with_pools_can_be_deleted", || namespace(cluster));
+    suite.case("what_is_edited_scaled_or_deleted_by_hand_is_put_right", move || edited(cluster));
+    suite.case("what_is_stripped_of_its_labels_is_put_right", move || labels(cluster));
+    suite.case("what_is_stripped_of_its_owner_is_left_alone_and_named", move || owner(cluster));
+    suite.case("a_broken_selector_is_not_ready_and_is_put_right", move || selector(cluster));
+    suite.case("a_service_of_the_users_is_left_alone_and_named", move || foreign(cluster));
+    suite.case("another_controller_that_fights_for_a_field_is_named", move || fight(cluster));
+    suite.case("a_namespace_with_pools_can_be_deleted", move || namespace(cluster));
 }
 
 fn pool(cluster: &'static Cluster, name: &str) -> anyhow::Result<Pool<'static>> {

@@ -16,13 +16,13 @@ const READY: Duration = Duration::from_mins(1);
 const TOLD: Duration = Duration::from_secs(15);
 
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
-    suite.case("an_image_that_cannot_be_pulled_is_named_and_can_be_mended", || image(cluster));
-    suite.case("pods_that_no_node_has_room_for_are_named_and_can_be_mended", || room(cluster));
-    suite.case("pods_that_a_quota_refuses_are_named", || quota(cluster));
-    suite.case("a_crash_loop_is_told_with_its_last_words", || crash(cluster));
-    suite.case("a_pod_that_ran_out_of_memory_is_told", || memory(cluster));
-    suite.case("a_pdf_of_2_and_one_of_200_pages_are_read_in_2_gib", || long_pdf(cluster));
-    suite.case("a_pool_that_cannot_be_read_does_not_stop_the_others", || unreadable(cluster));
+    suite.case("an_image_that_cannot_be_pulled_is_named_and_can_be_mended", move || image(cluster));
+    suite.case("pods_that_no_node_has_room_for_are_named_and_can_be_mended", move || room(cluster));
+    suite.case("pods_that_a_quota_refuses_are_named", move || quota(cluster));
+    suite.case("a_crash_loop_is_told_with_its_last_words", move || crash(cluster));
+    suite.case("a_pod_that_ran_out_of_memory_is_told", move || memory(cluster));
+    suite.case("a_pdf_of_2_and_one_of_200_pages_are_read_in_2_gib", move || long_pdf(cluster));
+    suite.case("a_pool_that_cannot_be_read_does_not_stop_the_others", move || unreadable(cluster));
 }
 
 fn image(cluster: &'static Cluster) -> anyhow::Result<()> {

@@ -16,14 +16,14 @@ const NAMESPACE: &str = "first";
 const READY: Duration = Duration::from_mins(1);
 
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
-    suite.case("the_chart_is_installed_and_two_replicas_run", || {
+    suite.case("the_chart_is_installed_and_two_replicas_run", move || {
         Installation::apply(cluster, &["allow.images={localhost/}"])?.wait_ready(2)
     });
-    suite.case("the_smallest_pool_is_ready_and_reads", || smallest(cluster));
-    suite.case("the_calls_of_a_client_are_answered_through_the_service", || calls(cluster));
-    suite.case("kubectl_scale_sets_the_number_of_pods", || scale(cluster));
-    suite.case("a_pool_named_ocr_works", || named_ocr(cluster));
-    suite.case("kubectl_explain_describes_every_field", || explain(cluster));
+    suite.case("the_smallest_pool_is_ready_and_reads", move || smallest(cluster));
+    suite.case("the_calls_of_a_client_are_answered_through_the_service", move || calls(cluster));
+    suite.case("kubectl_scale_sets_the_number_of_pods", move || scale(cluster));
+    suite.case("a_pool_named_ocr_works", move || named_ocr(cluster));
+    suite.case("kubectl_explain_describes_every_field", move || explain(cluster));
 }
 
 fn smallest(cluster: &'static Cluster) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ mod children;
 mod fates;
 mod first_pool;
 mod permissions;
+mod proof;
 mod rollout;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     admission::cases(&mut suite, cluster);
     children::cases(&mut suite, cluster);
     fates::cases(&mut suite, cluster);
+    proof::cases(&mut suite, cluster);
     rollout::cases(&mut suite, cluster);
     // Last: it looks back on all.
     permissions::cases(&mut suite, cluster);

@@ -24,9 +24,9 @@ const NEVER: Duration = Duration::from_secs(40);
 
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
     suite.case("an_image_of_pods_that_do_as_they_are_told_is_loaded", load_fake);
-    suite.case("a_pool_whose_pods_read_wrongly_or_fail_falls_and_recovers", || falls(cluster));
-    suite.case("a_pool_whose_pods_never_read_rightly_never_becomes_ready", || never(cluster));
-    suite.case("pods_without_a_way_out_start_and_read", || no_egress(cluster));
+    suite.case("a_pool_whose_pods_read_wrongly_or_fail_falls_and_recovers", move || falls(cluster));
+    suite.case("a_pool_whose_pods_never_read_rightly_never_becomes_ready", move || never(cluster));
+    suite.case("pods_without_a_way_out_start_and_read", move || no_egress(cluster));
 }
 
 /// Packs the program with the libraries that it is linked to, as an image of one layer.

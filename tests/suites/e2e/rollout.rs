@@ -25,8 +25,8 @@ const LEAST: usize = 500;
 const AFTER: Duration = Duration::from_secs(10);
 
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
-    suite.case("a_new_revision_replaces_every_pod_and_no_request_notices", || new_revision(cluster));
-    suite.case("three_pods_become_one_and_no_request_notices", || fewer(cluster));
+    suite.case("a_new_revision_replaces_every_pod_and_no_request_notices", move || new_revision(cluster));
+    suite.case("three_pods_become_one_and_no_request_notices", move || fewer(cluster));
 }
 
 fn rounds() -> u32 {
