@@ -29,7 +29,7 @@ const APPLIED: &str = "ocrpool.dev/applied";
 /// Repairs of the same object in a row, each within [`QUIET`] of the last, until its other writer is named.
 const FIGHT: u32 = 3;
 /// An object that was left alone for so long is not contested any more.
-const QUIET: std::time::Duration = std::time::Duration::from_secs(60);
+const QUIET: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// What came of acting.
 #[derive(Debug, Default)]

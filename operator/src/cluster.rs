@@ -16,7 +16,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    core::{ApiResource, DeserializeGuard, DynamicObject, PartialObjectMeta},
+    core::{ApiResource, DeserializeGuard, DynamicObject, PartialObjectMeta, TypeMeta},
     runtime::{
         WatchStreamExt as _,
         reflector::{self, ObjectRef, Store},
@@ -176,9 +176,11 @@ fn run_dynamic(
     resource: ApiResource,
     changed: impl Fn(&DynamicObject) + Send + 'static,
 ) -> Store<DynamicObject> {
+    let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
     let writer = reflector::store::Writer::new(resource);
     let reader = writer.as_reader();
-    let stream = watcher(api, config).default_backoff().modify(strip_dynamic).reflect(writer).touched_objects();
+    let complete = move |object: &mut DynamicObject| complete(object, &types);
+    let stream = watcher(api, config).default_backoff().modify(complete).reflect(writer).touched_objects();
     follow(tasks, stream, changed);
     reader
 }
@@ -188,8 +190,11 @@ fn strip<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
 }
 
-fn strip_dynamic(object: &mut DynamicObject) {
+/// Strips an object, and names its kind: those of a list come without, and compared like that each would differ from what
+/// it should be.
+fn complete(object: &mut DynamicObject, types: &TypeMeta) {
     object.metadata.managed_fields = None;
+    object.types = Some(types.clone());
 }
 
 fn follow<K: Send + 'static>(
@@ -259,5 +264,25 @@ impl Triggers {
             }
         })
         .flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ocrpool_core::compare;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_that_came_in_a_list_is_as_it_was_applied() {
+        let mut wanted = json!({"metadata": {"name": "receipts"}, "spec": {"replicas": 2}});
+        let mut listed: DynamicObject = serde_json::from_value(wanted.clone()).unwrap();
+        let types = TypeMeta { api_version: "apps/v1".to_owned(), kind: "Deployment".to_owned() };
+        wanted["apiVersion"] = types.api_version.clone().into();
+        wanted["kind"] = types.kind.clone().into();
+        assert!(!compare::has(&json!(listed), &wanted));
+        complete(&mut listed, &types);
+        assert!(compare::has(&json!(listed), &wanted));
     }
 }

@@ -51,7 +51,7 @@ fn normal(reason: &str, action: String, message: String) -> Happening {
 fn created(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Option<Happening> {
     let first = next.revisions.first()?;
     before.revisions.is_empty().then(|| {
-        let message = format!("asked for {} pods of revision {} (model {})", wanted(next), first.name, first.model);
+        let message = format!("revision {} (model {}) is begun with {} pods", first.name, first.model, wanted(next));
         normal(reason::CREATED, "Create".to_owned(), message)
     })
 }
@@ -214,7 +214,7 @@ mod tests {
         // The first status is of the world before anything was applied.
         let mut first = steady();
         first.revisions.clear();
-        assert_eq!(told(&first, &steady()), one(false, "Created", "asked for 2 pods of revision aaa (model small)"));
+        assert_eq!(told(&first, &steady()), one(false, "Created", "revision aaa (model small) is begun with 2 pods"));
         assert_eq!(told(&OcrPoolStatus::default(), &first), one(false, "PageRead", "a page was read"));
     }
 

@@ -107,7 +107,7 @@ fn terminated(state: Option<&ContainerState>) -> Option<&ContainerStateTerminate
 /// Ended by the kernel, or by itself because it saw that its model cannot fit (exit code 4 and a message).
 fn for_memory(ended: &ContainerStateTerminated) -> bool {
     let message = ended.message.as_deref().unwrap_or_default();
-    ended.reason.as_deref() == Some("OOMKilled") || (ended.exit_code == 4 && message.starts_with("OOMKilled"))
+    ended.reason.as_deref() == Some("OOMKilled") || (ended.exit_code == 4 && message.starts_with("OutOfMemory"))
 }
 
 fn last_words(ended: Option<&ContainerStateTerminated>, restarts: i32) -> String {
