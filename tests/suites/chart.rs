@@ -332,8 +332,7 @@ fn generated_from_values() -> anyhow::Result<()> {
     let mut named = BTreeSet::new();
     for line in text.lines() {
         let (digest, path) = line.split_once("  ").context("no digest and path")?;
-        let now = Sha256::digest(read(repository().join(path))?);
-        let now: String = now.iter().map(|byte| format!("{byte:02x}")).collect();
+        let now = format!("{:x}", Sha256::digest(read(repository().join(path))?));
         ensure!(now == digest, "{path} has changed since values.schema.json and README.md were made: scripts/chart.sh");
         named.insert(path.to_owned());
     }
