@@ -47,8 +47,6 @@ pub fn kinds() -> [ApiResource; 6] {
 
 /// Caches of a namespace, or of all.
 pub struct Cluster {
-    /// The namespace; none are all.
-    pub namespace: Option<String>,
     pub pools: Store<AnyPool>,
     /// By kind. Only objects with our label.
     children: BTreeMap<String, Store<DynamicObject>>,
@@ -83,7 +81,7 @@ impl Cluster {
         });
         let replica_sets = run(tasks, api::<PartialObjectMeta<ReplicaSet>>(client, namespace), ours, |_| {});
         let namespace = namespace.map(str::to_owned);
-        let cluster = Self { namespace, pools, children, pods, replica_sets, triggers };
+        let cluster = Self { pools, children, pods, replica_sets, triggers };
         cluster.wait().await;
         cluster
     }

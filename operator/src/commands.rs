@@ -122,7 +122,7 @@ fn operate(settings: Run) -> anyhow::Result<()> {
             .with_context(|| format!("{:?} is no filter of levels, such as info or info,kube=debug", settings.log))?,
     );
     match settings.log_format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
         LogFormat::Text => log.init(),
     }
     let text = std::fs::read_to_string(&settings.config)

@@ -1,6 +1,9 @@
 //! Reconciles pools: observe, decide, act, report.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{StreamExt as _, TryStreamExt as _, future};
 use jiff::Timestamp;
@@ -43,14 +46,17 @@ pub async fn run(context: Arc<Context>) {
     let namespaces = &context.settings.watch_namespaces;
     let scopes: Vec<Option<String>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
-    future::join_all(scopes.into_iter().map(|namespace| scope(Arc::clone(&context), namespace))).await;
+    let clusters = Arc::new(Mutex::new(Vec::new()));
+    let scopes = scopes.into_iter().map(|namespace| scope(Arc::clone(&context), namespace, &clusters));
+    // Each begins when its own caches are filled: a namespace that may not be watched holds up no other.
+    future::join(scrape::run(Arc::clone(&context), Arc::clone(&clusters)), future::join_all(scopes)).await;
 }
 
-async fn scope(context: Arc<Context>, namespace: Option<String>) {
+async fn scope(context: Arc<Context>, namespace: Option<String>, clusters: &Mutex<Vec<Arc<Cluster>>>) {
     let mut tasks = JoinSet::new();
     let cluster = Arc::new(Cluster::watch(&context.clients.fenced, namespace.as_deref(), &mut tasks).await);
     tracing::info!(namespace, pools = cluster.pools.len(), "watching");
-    tasks.spawn(scrape::run(Arc::clone(&context), Arc::clone(&cluster)));
+    clusters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&cluster));
     let scope = Arc::new(Scope { context: Arc::clone(&context), cluster: Arc::clone(&cluster) });
     let config = controller::Config::default().concurrency(context.settings.concurrency);
     let queue = cluster.triggers.stream().inspect_ok(|pool| {

@@ -1,6 +1,10 @@
 //! Asks pods what they say of themselves.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
@@ -19,28 +23,41 @@ const AT_ONCE: usize = 32;
 /// Longest answer.
 const MOST: usize = 256 * 1024;
 
-/// Asks all pods, round after round. A pool is looked at again when one of its pods says something that matters.
-pub async fn run(context: Arc<Context>, cluster: Arc<Cluster>) {
+/// Asks the pods of all caches, round after round. A pool is looked at again when one of its pods says something that
+/// matters. Here is also where what is gone is forgotten, which takes all caches: one alone does not know the others'.
+pub async fn run(context: Arc<Context>, clusters: Arc<Mutex<Vec<Arc<Cluster>>>>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let pods = cluster.all_pods();
-        let known: HashSet<&str> = pods.iter().filter_map(|pod| pod.metadata.uid.as_deref()).collect();
-        context.attested().retain(|uid, _| known.contains(uid.as_str()));
-        let pools: HashSet<String> =
-            cluster.pools.state().iter().filter_map(|pool| kube::ResourceExt::uid(pool.as_ref())).collect();
-        context.keep_only(|uid| pools.contains(uid));
-        let is_there = |pool: &PoolName| cluster.pools.get(&key(&pool.name, &pool.namespace)).is_some();
-        context.metrics.keep_only(cluster.namespace.as_deref(), is_there);
+        let clusters = clusters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let pods: Vec<(&Cluster, Arc<Pod>)> = clusters
+            .iter()
+            .flat_map(|cluster| cluster.all_pods().into_iter().map(|pod| (cluster.as_ref(), pod)))
+            .collect();
+        forget(&context, &clusters, &pods);
         stream::iter(&pods)
-            .for_each_concurrent(AT_ONCE, |pod| async {
+            .for_each_concurrent(AT_ONCE, |(cluster, pod)| async {
                 if let Some(said) = ask(&context, pod).await {
-                    note(&context, &cluster, pod, &said);
+                    note(&context, cluster, pod, &said);
                 }
             })
             .await;
     }
+}
+
+fn forget(context: &Context, clusters: &[Arc<Cluster>], pods: &[(&Cluster, Arc<Pod>)]) {
+    let known: HashSet<&str> = pods.iter().filter_map(|(_, pod)| pod.metadata.uid.as_deref()).collect();
+    context.attested().retain(|uid, _| known.contains(uid.as_str()));
+    let pools: HashSet<String> = clusters
+        .iter()
+        .flat_map(|cluster| cluster.pools.state())
+        .filter_map(|pool| kube::ResourceExt::uid(pool.as_ref()))
+        .collect();
+    context.keep_only(|uid| pools.contains(uid));
+    context.metrics.keep_only(|pool: &PoolName| {
+        clusters.iter().any(|cluster| cluster.pools.get(&key(&pool.name, &pool.namespace)).is_some())
+    });
 }
 
 async fn ask(context: &Context, pod: &Pod) -> Option<PodStatus> {

@@ -217,9 +217,8 @@ impl Metrics {
         self.states().insert(pool, state);
     }
 
-    /// Forgets the pools of a namespace, or of all, that are no more.
-    pub fn keep_only(&self, namespace: Option<&str>, is_there: impl Fn(&PoolName) -> bool) {
-        let stays = |pool: &PoolName| namespace.is_some_and(|of| of != pool.namespace) || is_there(pool);
+    /// Forgets the pools that are no more.
+    pub fn keep_only(&self, stays: impl Fn(&PoolName) -> bool) {
         self.waiting().retain(&stays);
         self.states().retain(|pool, _| {
             let stays = stays(pool);
@@ -240,7 +239,7 @@ impl Metrics {
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
         if !leads {
-            self.keep_only(None, |_| false);
+            self.keep_only(|_| false);
         }
     }
 
@@ -335,8 +334,7 @@ mod tests {
         ] {
             assert!(has(&metrics, line), "{line}");
         }
-        // The scope that watches `bank` knows nothing of `shop`.
-        metrics.keep_only(Some("bank"), |_| false);
+        metrics.keep_only(|pool| pool.namespace == "shop");
         assert!(has(&metrics, "ocr_operator_pools{state=\"ready\"} 1"));
         assert!(!metrics.encode().unwrap().contains("letters"));
     }

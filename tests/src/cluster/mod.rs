@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 pub use audit::{Audit, AuditEvent};
 pub use install::{CHART, Installation, RELEASE, SYSTEM, digest};
 pub use load::{Load, Sent, all_answered};
-pub use pool::Pool;
+pub use pool::{Pool, small};
 
 use crate::data::repository;
 

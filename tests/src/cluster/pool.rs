@@ -11,6 +11,19 @@ use crate::{
     http::{Answer, Http},
 };
 
+/// A spec for which every machine has room, with more in it or other.
+#[must_use]
+pub fn small(more: &Value) -> Value {
+    let mut spec = json!({
+        "model": {"name": "pp-ocrv6-tiny"},
+        "resources": {"cpu": {"requests": {"cpu": "100m"}, "limits": {"cpu": 1, "memory": "1Gi"}}},
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        spec[name] = value.clone();
+    }
+    spec
+}
+
 /// A pool in a cluster, by name.
 pub struct Pool<'a> {
     cluster: &'a Cluster,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use ocr_tests::{
-    cluster::{Cluster, Pool},
+    cluster::{Cluster, Pool, small},
     suite::Suite,
 };
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ fn named(cluster: &'static Cluster) -> anyhow::Result<()> {
 
 /// A long name is cut where it becomes a Deployment's, and its hash is put in: another pool may have just that name.
 fn long_names(cluster: &'static Cluster) -> anyhow::Result<()> {
-    let spec = json!({"model": {"name": "pp-ocrv6-tiny"}, "replicas": 1, "scaling": {"mode": "Manual"}});
+    let spec = small(&json!({"replicas": 1, "scaling": {"mode": "Manual"}}));
     let long = Pool::apply(cluster, NAMESPACE, &format!("a{}", "b".repeat(62)), &spec)?;
     long.wait_ready(1, Duration::from_mins(1))?;
     let deployments = cluster.list("Deployment", NAMESPACE, &format!("ocrpool.dev/pool={}", long.name))?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use ocr_tests::{
-    cluster::{Cluster, Pool, until},
+    cluster::{Cluster, Pool, small, until},
     suite::Suite,
 };
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
 
 fn pool(cluster: &'static Cluster, name: &str) -> anyhow::Result<Pool<'static>> {
     cluster.namespace(NAMESPACE)?;
-    Pool::apply(cluster, NAMESPACE, name, &json!({"model": {"name": "pp-ocrv6-tiny"}}))
+    Pool::apply(cluster, NAMESPACE, name, &small(&json!({})))
 }
 
 /// The pool's Deployment.
@@ -157,7 +157,7 @@ fn fight(cluster: &'static Cluster) -> anyhow::Result<()> {
 fn namespace(cluster: &'static Cluster) -> anyhow::Result<()> {
     let name = "going";
     cluster.namespace(name)?;
-    let spec = json!({"model": {"name": "pp-ocrv6-tiny"}});
+    let spec = small(&json!({}));
     for pool in ["one", "two"] {
         Pool::apply(cluster, name, pool, &spec)?;
     }

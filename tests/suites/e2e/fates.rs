@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use ocr_tests::{
-    cluster::{Cluster, Pool, digest, until},
+    cluster::{Cluster, Pool, digest, small, until},
     data::{self, SCAN},
     pdf,
     suite::Suite,
@@ -27,24 +27,24 @@ pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
 
 fn image(cluster: &'static Cluster) -> anyhow::Result<()> {
     cluster.namespace(NAMESPACE)?;
-    let spec = json!({"model": {"name": "pp-ocrv6-tiny"}, "image": "localhost/not-there:1"});
+    let spec = small(&json!({"image": "localhost/not-there:1"}));
     let pool = Pool::apply(cluster, NAMESPACE, "image", &spec)?;
     let message = pool.wait_condition("Ready", false, "ImagePullBackOff", TOLD)?;
     ensure!(message.contains("localhost/not-there:1"), "{message}");
     println!("{message}");
-    pool.set(&json!({"model": {"name": "pp-ocrv6-tiny"}}))?;
+    pool.set(&small(&json!({})))?;
     pool.wait_ready(1, READY)?;
     pool.delete()
 }
 
 fn room(cluster: &'static Cluster) -> anyhow::Result<()> {
     cluster.namespace(NAMESPACE)?;
-    let spec = |cpu: u32| json!({"model": {"name": "pp-ocrv6-tiny"}, "resources": {"cpu": {"requests": {"cpu": cpu}}}});
-    let pool = Pool::apply(cluster, NAMESPACE, "room", &spec(500))?;
+    let spec = |cpu: &str| small(&json!({"resources": {"cpu": {"requests": {"cpu": cpu}}}}));
+    let pool = Pool::apply(cluster, NAMESPACE, "room", &spec("500"))?;
     let message = pool.wait_condition("Ready", false, "Unschedulable", TOLD)?;
     ensure!(message.contains("Insufficient cpu"), "{message}");
     println!("{message}");
-    pool.set(&spec(1))?;
+    pool.set(&spec("100m"))?;
     pool.wait_ready(1, READY)?;
     pool.delete()
 }
@@ -57,7 +57,7 @@ fn quota(cluster: &'static Cluster) -> anyhow::Result<()> {
         "metadata": {"name": "none", "namespace": namespace},
         "spec": {"hard": {"pods": "0"}},
     }))?;
-    let pool = Pool::apply(cluster, namespace, "quota", &json!({"model": {"name": "pp-ocrv6-tiny"}}))?;
+    let pool = Pool::apply(cluster, namespace, "quota", &small(&json!({})))?;
     let message = pool.wait_condition("Ready", false, "PodRefused", TOLD)?;
     ensure!(message.contains("exceeded quota: none"), "{message}");
     println!("{message}");
@@ -68,7 +68,7 @@ fn quota(cluster: &'static Cluster) -> anyhow::Result<()> {
 fn crash(cluster: &'static Cluster) -> anyhow::Result<()> {
     cluster.namespace(NAMESPACE)?;
     let image = format!("localhost/ocr-operator@{}", digest("operator")?);
-    let pool = Pool::apply(cluster, NAMESPACE, "crash", &json!({"model": {"name": "pp-ocrv6-tiny"}, "image": image}))?;
+    let pool = Pool::apply(cluster, NAMESPACE, "crash", &small(&json!({"image": image})))?;
     let message = pool.wait_condition("Ready", false, "CrashLoopBackOff", Duration::from_secs(30))?;
     println!("{message}");
     ensure!(message.contains("serve"), "its last words are missing: {message}");
@@ -80,7 +80,7 @@ fn crash(cluster: &'static Cluster) -> anyhow::Result<()> {
 /// Enough to load the model, and not enough for many large pages at once.
 fn memory(cluster: &'static Cluster) -> anyhow::Result<()> {
     cluster.namespace(NAMESPACE)?;
-    let spec = json!({"model": {"name": "pp-ocrv6-small"}, "resources": {"cpu": {"limits": {"memory": "330Mi"}}}});
+    let spec = json!({"model": {"name": "pp-ocrv6-small"}, "resources": {"cpu": {"requests": {"cpu": "100m"}, "limits": {"memory": "330Mi"}}}});
     let pool = Pool::apply(cluster, NAMESPACE, "memory", &spec)?;
     pool.wait_ready(1, READY)?;
     let mut page = std::io::Cursor::new(Vec::new());
@@ -102,7 +102,7 @@ fn memory(cluster: &'static Cluster) -> anyhow::Result<()> {
 
 fn long_pdf(cluster: &'static Cluster) -> anyhow::Result<()> {
     cluster.namespace(NAMESPACE)?;
-    let spec = json!({"model": {"name": "pp-ocrv6-tiny"}, "resources": {"cpu": {"limits": {"memory": "2Gi"}}}});
+    let spec = small(&json!({"resources": {"cpu": {"requests": {"cpu": "100m"}, "limits": {"memory": "2Gi"}}}}));
     let pool = Pool::apply(cluster, NAMESPACE, "long", &spec)?;
     pool.wait_ready(1, READY)?;
     let scan = data::read(data::example(SCAN))?;
@@ -120,7 +120,7 @@ fn long_pdf(cluster: &'static Cluster) -> anyhow::Result<()> {
 /// A pool that another version wrote: for a while the definition lets anything through.
 fn unreadable(cluster: &'static Cluster) -> anyhow::Result<()> {
     cluster.namespace(NAMESPACE)?;
-    let good = Pool::apply(cluster, NAMESPACE, "good", &json!({"model": {"name": "pp-ocrv6-tiny"}}))?;
+    let good = Pool::apply(cluster, NAMESPACE, "good", &small(&json!({})))?;
     good.wait_ready(1, READY)?;
     let name = "ocrpools.ocrpool.dev";
     let whole = cluster.get("CustomResourceDefinition", "", name)?.context("no definition")?;
@@ -138,7 +138,7 @@ fn unreadable(cluster: &'static Cluster) -> anyhow::Result<()> {
 
 fn told_of_the_unreadable(cluster: &'static Cluster, good: &Pool) -> anyhow::Result<()> {
     let odd = until(TOLD, "the odd pool is taken", || {
-        Pool::apply(cluster, NAMESPACE, "odd", &json!({"model": ["several", "of", "them"]}))
+        Pool::apply(cluster, NAMESPACE, "odd", &json!({"model": "one of another kind"}))
     })?;
     let message = odd.wait_condition("Ready", false, "Unreadable", TOLD)?;
     println!("{message}");

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
 use ocr_tests::{
-    cluster::{Cluster, Pool, until},
+    cluster::{Cluster, Pool, small, until},
     data::repository,
     http::Http,
     program,
@@ -57,7 +57,7 @@ fn run(command: &mut Command) -> anyhow::Result<String> {
 
 fn fake(cluster: &'static Cluster, name: &str) -> anyhow::Result<Pool<'static>> {
     cluster.namespace(NAMESPACE)?;
-    Pool::apply(cluster, NAMESPACE, name, &json!({"model": {"name": "pp-ocrv6-tiny"}, "image": FAKE}))
+    Pool::apply(cluster, NAMESPACE, name, &small(&json!({"image": FAKE})))
 }
 
 /// Tells every pod of a pool what to do.
@@ -122,7 +122,7 @@ fn no_egress(cluster: &'static Cluster) -> anyhow::Result<()> {
         "metadata": {"name": "no-egress", "namespace": namespace},
         "spec": {"podSelector": {}, "policyTypes": ["Egress"]},
     }))?;
-    let pool = Pool::apply(cluster, namespace, "shut", &json!({"model": {"name": "pp-ocrv6-tiny"}}))?;
+    let pool = Pool::apply(cluster, namespace, "shut", &small(&json!({})))?;
     pool.wait_ready(1, READY)?;
     cluster.delete("Namespace", "", namespace)
 }
