@@ -35,12 +35,12 @@ for component in $(components_of "$SIZE"); do
 done
 if kube get --raw=/readyz --request-timeout=5s >/dev/null 2>&1; then
     kube get nodes -o wide --request-timeout=5s | cut -c 1-150 || status=1
+    if [ "$SIZE" = node ] && ! kube wait --for=condition=Ready node/node-0 --timeout=1s >/dev/null 2>&1; then
+        echo "node-0 is not ready"
+        status=1
+    fi
 else
     echo "the API server does not answer the host"
-    status=1
-fi
-if [ "$SIZE" = node ] && ! kube wait --for=condition=Ready node/node-0 --timeout=1s >/dev/null 2>&1; then
-    echo "node-0 is not ready"
     status=1
 fi
 exit "$status"
