@@ -34,7 +34,9 @@ command_of() {
                 --service-account-issuer=https://kubernetes.default.svc.cluster.local
                 --service-account-key-file="$pki/service-accounts.key"
                 --service-account-signing-key-file="$pki/service-accounts.key"
-                --audit-policy-file="$etc/audit.yaml" --audit-log-path="$STATE/audit.log")
+                --audit-policy-file="$etc/audit.yaml" --audit-log-path="$STATE/audit.log"
+                # One file, however long: tests remember a place in it.
+                --audit-log-maxsize=0)
             ;;
         kube-controller-manager)
             COMMAND+=(--kubeconfig="$etc/$1.kubeconfig" --authentication-kubeconfig="$etc/$1.kubeconfig"
