@@ -133,6 +133,9 @@ audit_log_is_of_use() {
     check "a service account's request is refused" refuses as_account get configmaps --namespace check
     check "and is in the audit log" in_audit_log '"stage":"ResponseComplete"' '"verb":"list"' \
         '"username":"system:serviceaccount:check:default"' '"userAgent":"kubectl/' '"resource":"configmaps"' '"code":403'
+    check "so is a watch" refuses as_account get --raw '/api/v1/namespaces/check/configmaps?watch=1'
+    check "which is there from when it begins" in_audit_log '"stage":"ResponseStarted"' '"verb":"watch"' \
+        '"username":"system:serviceaccount:check:default"' '"resource":"configmaps"' '"code":403'
     check "heartbeats and events are not" refuses grep -qE '"resource":"(leases|events)"' "$STATE/audit.log"
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Stops, kills or starts one component of the cluster, for tests of what happens then. `stop` asks it to end and waits, `kill`
-# does not ask; `start` returns when it says that it is well.
+# Stops, kills or starts one component of the cluster, for tests of what happens then. `stop` asks it to end and waits for 30 s,
+# which the API server needs; `kill` does not ask; `start` returns when it says that it is well.
 # usage: component.sh stop|kill|start NAME      status.sh lists the names
 set -euo pipefail
 source "$(dirname "$0")/lib/common.sh"
