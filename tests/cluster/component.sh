@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Stops, kills or starts one component of the cluster, for tests of what happens then. `stop` asks it to end and waits, `kill`
-# does not ask; `start` returns when it says that it is well.
+# Stops, kills or starts one component of the cluster, for tests of what happens then. `stop` asks it to end and waits for 30 s,
+# which the API server needs; `kill` does not ask; `start` returns when it says that it is well.
 # usage: component.sh stop|kill|start NAME      status.sh lists the names
 set -euo pipefail
 source "$(dirname "$0")/lib/common.sh"
@@ -9,13 +9,12 @@ cd "$SOURCES"
 source lib/components.sh
 need_cluster
 if (($# != 2)); then die "usage: component.sh stop|kill|start NAME"; fi
-if ! components_of "$SIZE" | grep -qx -- "$2"; then die "the size $SIZE has no component $2"; fi
+if [[ " $(components_of "$SIZE" | tr '\n' ' ') " != *" $2 "* ]]; then die "the size $SIZE has no component $2"; fi
 
 case $1 in
     stop) stop_components 30 "$2" ;;
     kill)
-        pid=$(pid_of "$2") || die "$2 does not run"
-        inside kill -KILL "$pid"
+        pid_of "$2" >/dev/null || die "$2 does not run"
         stop_components 0 "$2"
         ;;
     start)

@@ -34,13 +34,17 @@ for component in $(components_of "$SIZE"); do
     printf '  %-24s %8s  %s\n' "$component" "$memory" "$state"
 done
 if kube get --raw=/readyz --request-timeout=5s >/dev/null 2>&1; then
-    kube get nodes -o wide --request-timeout=5s | cut -c 1-150 || status=1
+    nodes=$(kube get nodes -o wide --request-timeout=5s | cut -c 1-150) || status=1
+    # There may be hundreds of fake ones.
+    sed -n 1,10p <<<"$nodes"
+    count=$(wc -l <<<"$nodes")
+    if ((count > 10)); then echo "and $((count - 10)) more"; fi
+    if [ "$SIZE" = node ] && ! kube wait --for=condition=Ready node/node-0 --timeout=1s >/dev/null 2>&1; then
+        echo "node-0 is not ready"
+        status=1
+    fi
 else
     echo "the API server does not answer the host"
-    status=1
-fi
-if [ "$SIZE" = node ] && ! kube wait --for=condition=Ready node/node-0 --timeout=1s >/dev/null 2>&1; then
-    echo "node-0 is not ready"
     status=1
 fi
 exit "$status"

@@ -31,9 +31,9 @@ signed kubelet-server server /CN=node-0 -addext "subjectAltName=DNS:node-0,IP:12
 signed aggregator client /CN=aggregator
 signed admin client /O=system:masters/CN=admin
 # The API server asks kubelets, kwok and CoreDNS ask the API server: with all rights, for which a cluster of somebody's
-# would have a role each.
-for name in apiserver-client kwok coredns; do signed "$name" client "/O=system:masters/CN=$name"; done
-for name in kube-controller-manager kube-scheduler kube-proxy; do signed "$name" client "/CN=system:$name"; done
+# would have a role each. The group `components` has no rights: the audit policy knows them by it.
+for name in apiserver-client kwok coredns; do signed "$name" client "/O=system:masters/O=components/CN=$name"; done
+for name in kube-controller-manager kube-scheduler kube-proxy; do signed "$name" client "/O=components/CN=system:$name"; done
 signed kubelet client /O=system:nodes/CN=system:node:node-0
 openssl ecparam -name prime256v1 -genkey -noout -out "$pki/service-accounts.key"
 

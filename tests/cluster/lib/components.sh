@@ -34,7 +34,9 @@ command_of() {
                 --service-account-issuer=https://kubernetes.default.svc.cluster.local
                 --service-account-key-file="$pki/service-accounts.key"
                 --service-account-signing-key-file="$pki/service-accounts.key"
-                --audit-policy-file="$etc/audit.yaml" --audit-log-path="$STATE/audit.log")
+                --audit-policy-file="$etc/audit.yaml" --audit-log-path="$STATE/audit.log"
+                # One file, however long: tests remember a place in it.
+                --audit-log-maxsize=0)
             ;;
         kube-controller-manager)
             COMMAND+=(--kubeconfig="$etc/$1.kubeconfig" --authentication-kubeconfig="$etc/$1.kubeconfig"
@@ -139,9 +141,11 @@ wait_for() {
     done
 }
 
-# stop_components SECONDS NAME...: asks them to end, all at once, and ends those that have not within the seconds.
+# stop_components SECONDS NAME...: asks them to end, all at once, and ends those that have not within the seconds; 0: without
+# asking.
 stop_components() {
-    local deadline=$((SECONDS + $1)) name pid pids=()
+    local deadline=$((SECONDS + $1)) signal=TERM name pid pids=()
+    if (($1 == 0)); then signal=KILL; fi
     shift
     for name in "$@"; do
         pid=$(pid_of "$name") && pids+=("$pid")
@@ -149,9 +153,10 @@ stop_components() {
         rm -f "$STATE/run/$name.pid"
     done
     if ((${#pids[@]} == 0)); then return; fi
-    inside kill "${pids[@]}" 2>/dev/null || true
+    inside kill -s "$signal" "${pids[@]}" 2>/dev/null || true
     for pid in "${pids[@]}"; do
-        while [ -s "/proc/$INIT/root/proc/$pid/cmdline" ]; do
+        # Until PID 1 has buried it: before that, one without a command line may still hold its ports.
+        while [ -e "/proc/$INIT/root/proc/$pid" ]; do
             if ((SECONDS >= deadline)); then inside kill -KILL "$pid" 2>/dev/null || true; fi
             sleep 0.05
         done
