@@ -10,7 +10,7 @@ LOG=target/test.log
 # The whole workspace, programs and tests at once: with less of it cargo would choose other features of the dependencies,
 # and build twice.
 CARGO_ARGS=(--locked --profile checked --workspace)
-SUITES=(decode decode_deaths serve_process cli http accuracy stability hostile sandbox lifecycle soak parity bench)
+SUITES=(decode decode_deaths serve_process cli http accuracy stability hostile sandbox lifecycle soak parity bench crd chart)
 
 system() { scripts/setup.sh; }
 format() { cargo fmt --all -- --check; }
@@ -20,6 +20,10 @@ build() { cargo build "${CARGO_ARGS[@]}" --bins --tests; }
 assets() { make --no-print-directory assets PROFILE=checked; }
 units() { cargo test "${CARGO_ARGS[@]}" --lib --bins 2>&1 | tee -a "$LOG"; }
 peers() { scripts/peers.sh rapidocr; }
+cluster_programs() { tests/cluster/lib/packages.sh && tests/cluster/build.sh; }
+cluster() { tests/cluster/check.sh --quick; }
+e2e() { scripts/e2e.sh e2e 2>&1 | tee -a "$LOG"; }
+control_plane() { scripts/e2e.sh control_plane 2>&1 | tee -a "$LOG"; }
 suites() {
     local suite status=0
     for suite in "${SUITES[@]}"; do
@@ -42,9 +46,10 @@ summary() {
 
 mkdir -p target && : >"$LOG"
 plan "install what is missing=60" "format=5" "lints=120" "licences and bans=20" "build programs and tests=240" \
-    "bring models and native libraries=90" "unit tests=20" "the program to compare with=60" "suites=400"
+    "bring models and native libraries=90" "unit tests=20" "the program to compare with=60" "programs of the test cluster=1200" \
+    "suites=420" "the test cluster=60" "on a real node=600" "against a control plane=300"
 step system && step format && step lints && step licences && step build && step assets && step units && step peers &&
-    step suites
+    step cluster_programs && step suites && step cluster && step e2e && step control_plane
 status=$?
 if ((status)); then echo "see above for what failed; all output of the tests is in $LOG" >&2; fi
 summary

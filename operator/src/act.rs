@@ -1,6 +1,6 @@
 //! Makes things so.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -35,7 +35,7 @@ const QUIET: std::time::Duration = std::time::Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub troubles: Vec<Trouble>,
-    /// Something that serves was not as it should be, and was put right: the pool's address must be proven anew.
+    /// The pool's address was not as it should be, and was put right if that was possible: it must be proven anew.
     pub repaired: bool,
 }
 
@@ -106,15 +106,16 @@ impl Act<'_> {
                     return Ok(());
                 }
             }
+            None if is_going(self.context, self.namespace).await => return Ok(()),
             None => {}
         }
+        self.outcome.repaired |= live.is_some() && resource.kind == "Service";
         // What is not there yet is not taken from anybody: whoever was faster keeps it.
         let parameters = PatchParams::apply(names::MANAGER).validation_strict();
         let parameters = if live.is_some() { parameters.force() } else { parameters };
         match call(api.patch(&name, &parameters, &Patch::Apply(&wanted))).await {
             Ok(written) => {
                 tracing::info!(kind = resource.kind, name, created = live.is_none(), "applied");
-                self.outcome.repaired |= live.is_some() && resource.kind == "Service";
                 if resource.kind == "Deployment" {
                     let version = written.resource_version().unwrap_or_default();
                     let since = self.context.clients.fence.clock();
@@ -208,6 +209,17 @@ impl Act<'_> {
         tracing::warn!(reason, message, "an object is not as planned");
         self.outcome.troubles.push(Trouble { reason, message });
         Ok(())
+    }
+}
+
+/// Whether a namespace is on its way out: then nothing can be made in it, and the pool goes too. Asked for before anything
+/// is made, which is rare, so that what a namespace's deletion takes away is not made again.
+pub async fn is_going(context: &Context, namespace: &str) -> bool {
+    let api: Api<Namespace> = Api::all(context.clients.fenced.clone());
+    match call(api.get_metadata_opt(namespace)).await {
+        Ok(found) => found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()),
+        // Whatever is wrong, the write itself tells it better.
+        Err(_) => false,
     }
 }
 

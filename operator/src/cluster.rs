@@ -80,7 +80,6 @@ impl Cluster {
             move |pod: &Pod| triggers.push_labelled(pod)
         });
         let replica_sets = run(tasks, api::<PartialObjectMeta<ReplicaSet>>(client, namespace), ours, |_| {});
-        let namespace = namespace.map(str::to_owned);
         let cluster = Self { pools, children, pods, replica_sets, triggers };
         cluster.wait().await;
         cluster

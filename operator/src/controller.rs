@@ -146,7 +146,9 @@ async fn one(pool: &OcrPool, scope: &Scope) -> Result<(Action, Ended), Error> {
     let is_ready = deployments.iter().any(|one| one.status.as_ref().and_then(|status| status.ready_replicas) > Some(0));
     let memory = context.with(&uid, |pool| {
         let proof = pool.proof.get_or_insert_default();
-        proof.doubted |= repaired;
+        if repaired {
+            proof.last = None;
+        }
         proof.was_ready = is_ready;
         proof.clone()
     });

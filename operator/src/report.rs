@@ -23,7 +23,7 @@ use ocrpool_core::{
 use serde_json::{Value, json};
 
 use crate::{
-    act::{Failure, call},
+    act::{Failure, call, is_going},
     context::{self, Context},
     metrics::PoolName,
 };
@@ -61,7 +61,11 @@ pub async fn report(
         pool.reported_at = Some(now);
         pool.failures = 0;
     });
-    for happening in happenings(&before, &next) {
+    let happenings = happenings(&before, &next);
+    if happenings.is_empty() || is_going(context, &pool.namespace().unwrap_or_default()).await {
+        return Ok(None);
+    }
+    for happening in happenings {
         publish(context, pool, happening).await;
     }
     Ok(None)

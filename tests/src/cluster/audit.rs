@@ -31,6 +31,9 @@ pub struct AuditEvent {
     pub response_status: ResponseStatus,
     #[serde(default)]
     pub request_received_timestamp: String,
+    /// When it was answered.
+    #[serde(default)]
+    pub stage_timestamp: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -3,6 +3,7 @@
 mod audit;
 mod install;
 mod load;
+mod operator;
 mod pool;
 
 use std::{
@@ -23,6 +24,7 @@ use tokio::runtime::Runtime;
 pub use audit::{Audit, AuditEvent};
 pub use install::{CHART, Installation, RELEASE, SYSTEM, digest};
 pub use load::{Load, Sent, all_answered};
+pub use operator::Operator;
 pub use pool::{Pool, small};
 
 use crate::data::repository;
@@ -171,6 +173,24 @@ impl Cluster {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A token of an account, as the kubelet would give it to a pod.
+    ///
+    /// # Errors
+    /// If the API server refuses.
+    pub fn token(&self, namespace: &str, account: &str) -> anyhow::Result<String> {
+        let path = format!("{}/token", path("ServiceAccount", namespace, account));
+        let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 7200}});
+        let request = Request::post(path).header("content-type", "application/json");
+        let answer = self.call(request, Some(&body)).with_context(|| format!("no token of {account}"))?;
+        Ok(answer["status"]["token"].as_str().context("an answer without a token")?.to_owned())
+    }
+
+    /// Where its kubeconfig is.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// Makes a namespace that admits only pods of the level `restricted`.

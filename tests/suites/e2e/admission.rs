@@ -85,7 +85,7 @@ fn named(cluster: &'static Cluster) -> anyhow::Result<()> {
         ("image", json!({"model": model, "image": "elsewhere.test/ocr:1"}), &["elsewhere.test/ocr:1", "allowed are"]),
         ("class", json!({"model": model, "placement": {"priorityClassName": "system-node-critical"}}), &["system-node-critical"]),
         ("taint", json!({"model": model, "placement": {"tolerations": [{"key": "any", "operator": "Exists"}]}}), &["any", "allowed are"]),
-        ("memory", json!({"model": model, "resources": {"cpu": {"limits": {"memory": "64Mi"}}}}), &["64Mi", "needs"]),
+        ("memory", json!({"model": model, "resources": {"cpu": {"limits": {"memory": "200Mi"}}}}), &["200Mi", "needs"]),
     ];
     let pools = rows.map(|(name, spec, words)| (Pool::apply(cluster, NAMESPACE, name, &spec), words));
     for (pool, words) in pools {

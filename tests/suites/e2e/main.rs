@@ -7,6 +7,7 @@ mod admission;
 mod children;
 mod fates;
 mod first_pool;
+mod operation;
 mod permissions;
 mod proof;
 mod rollout;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     admission::cases(&mut suite, cluster);
     children::cases(&mut suite, cluster);
     fates::cases(&mut suite, cluster);
+    operation::cases(&mut suite, cluster);
     proof::cases(&mut suite, cluster);
     rollout::cases(&mut suite, cluster);
     // Last: it looks back on all.

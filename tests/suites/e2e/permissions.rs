@@ -27,17 +27,7 @@ fn rights(cluster: &'static Cluster) -> anyhow::Result<()> {
         .map(|event| format!("{} {} {}", event.verb, event.object_ref.resource, event.object_ref.name))
         .collect();
     ensure!(forbidden.is_empty(), "403 for {forbidden:?}");
-    let used: BTreeSet<Right> = events
-        .iter()
-        .map(|event| {
-            let object = &event.object_ref;
-            let resource = match object.subresource.as_str() {
-                "" => object.resource.clone(),
-                sub => format!("{}/{sub}", object.resource),
-            };
-            (object.api_group.clone(), resource, event.verb.clone())
-        })
-        .collect();
+    let used: BTreeSet<Right> = events.iter().flat_map(used).collect();
     let granted = granted(cluster)?;
     let unused: Vec<&Right> = granted.difference(&used).collect();
     println!("{} requests, {} rights used of {}", events.len(), used.len(), granted.len());
@@ -45,27 +35,50 @@ fn rights(cluster: &'static Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The rules of the chart's roles, as kubectl gives them.
+/// The rights that a request needs. Server-side apply of what is not there yet is a patch that also needs `create`.
+fn used(event: &AuditEvent) -> Vec<Right> {
+    let object = &event.object_ref;
+    let resource = match object.subresource.as_str() {
+        "" => object.resource.clone(),
+        sub => format!("{}/{sub}", object.resource),
+    };
+    let right = |verb: &str| (object.api_group.clone(), resource.clone(), verb.to_owned());
+    match (event.verb.as_str(), event.response_status.code) {
+        ("patch", 201) => vec![right("patch"), right("create")],
+        (verb, _) => vec![right(verb)],
+    }
+}
+
+/// The rules of the roles that are bound to the operator's account.
 fn granted(cluster: &'static Cluster) -> anyhow::Result<BTreeSet<Right>> {
-    let selector = format!("app.kubernetes.io/instance={RELEASE}");
     let mut rights = BTreeSet::new();
-    for kind in ["clusterroles", "roles"] {
-        let text = cluster.kubectl(&["get", kind, "-A", "-l", &selector, "-o", "json"])?;
-        let list: Value = serde_json::from_str(&text)?;
-        let roles = list["items"].as_array().into_iter().flatten();
-        // A role for others is not the operator's.
-        let own = roles.filter(|role| !role["metadata"]["name"].as_str().unwrap_or_default().ends_with("-reader"));
+    for (bindings, roles) in [("clusterrolebindings", "clusterroles"), ("rolebindings", "roles")] {
+        let bound: BTreeSet<String> = list(cluster, bindings)?
+            .iter()
+            .filter(|binding| {
+                let mut subjects = binding["subjects"].as_array().into_iter().flatten();
+                subjects.any(|subject| subject["name"] == RELEASE && subject["namespace"] == SYSTEM)
+            })
+            .map(|binding| binding["roleRef"]["name"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        let all = list(cluster, roles)?;
+        let own = all.iter().filter(|role| bound.contains(role["metadata"]["name"].as_str().unwrap_or_default()));
         for rule in own.flat_map(|role| role["rules"].as_array().into_iter().flatten()) {
-            let texts = |name: &str| -> Vec<String> {
-                let all = rule[name].as_array().into_iter().flatten();
-                all.filter_map(|one| one.as_str().map(str::to_owned)).collect()
-            };
-            for group in texts("apiGroups") {
-                for resource in texts("resources") {
-                    rights.extend(texts("verbs").into_iter().map(|verb| (group.clone(), resource.clone(), verb)));
-                }
+            for (group, resource) in texts(rule, "apiGroups").flat_map(|group| texts(rule, "resources").map(move |resource| (group, resource))) {
+                rights.extend(texts(rule, "verbs").map(|verb| (group.to_owned(), resource.to_owned(), verb.to_owned())));
             }
         }
     }
     Ok(rights)
+}
+
+fn list(cluster: &'static Cluster, kind: &str) -> anyhow::Result<Vec<Value>> {
+    let selector = format!("app.kubernetes.io/instance={RELEASE}");
+    let text = cluster.kubectl(&["get", kind, "-A", "-l", &selector, "-o", "json"])?;
+    let list: Value = serde_json::from_str(&text)?;
+    Ok(list["items"].as_array().cloned().unwrap_or_default())
+}
+
+fn texts<'a>(rule: &'a Value, name: &str) -> impl Iterator<Item = &'a str> {
+    rule[name].as_array().into_iter().flatten().filter_map(Value::as_str)
 }

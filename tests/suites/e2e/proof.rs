@@ -1,19 +1,17 @@
 //! `Ready` is proven: by a page through the pool's own address, and doubted as soon as its pods fail.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use ocr_tests::{
     cluster::{Cluster, Pool, small, until},
-    data::repository,
     http::Http,
-    program,
     suite::Suite,
 };
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "proof";
-/// Image of pods that do as they are told (`src/bin/fake-pod.rs`).
+/// Image of pods that do as they are told (`src/bin/fake-pod.rs`); `scripts/e2e.sh` loads it.
 const FAKE: &str = "localhost/fake-pod:1";
 const READY: Duration = Duration::from_mins(1);
 
@@ -23,36 +21,9 @@ const FALLS: Duration = Duration::from_secs(30);
 const NEVER: Duration = Duration::from_secs(40);
 
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
-    suite.case("an_image_of_pods_that_do_as_they_are_told_is_loaded", load_fake);
     suite.case("a_pool_whose_pods_read_wrongly_or_fail_falls_and_recovers", move || falls(cluster));
     suite.case("a_pool_whose_pods_never_read_rightly_never_becomes_ready", move || never(cluster));
     suite.case("pods_without_a_way_out_start_and_read", move || no_egress(cluster));
-}
-
-/// Packs the program with the libraries that it is linked to, as an image of one layer.
-fn load_fake() -> anyhow::Result<()> {
-    let root = tempfile::tempdir()?;
-    let binary = program::built("fake-pod")?;
-    let needed = run(Command::new("ldd").arg(&binary))?;
-    let libraries = needed.split_whitespace().filter(|word| word.starts_with('/'));
-    for file in libraries {
-        let target = root.path().join(file.trim_start_matches('/'));
-        std::fs::create_dir_all(target.parent().unwrap_or(Path::new("/")))?;
-        std::fs::copy(file, &target).with_context(|| format!("cannot copy {file}"))?;
-    }
-    std::fs::copy(&binary, root.path().join("fake-pod"))?;
-    let archive = root.path().with_extension("tar");
-    let cluster = repository().join("tests/cluster");
-    run(Command::new(cluster.join("oci-image.py")).arg(FAKE).args([root.path(), &archive]).arg("/fake-pod"))?;
-    let loaded = run(Command::new(cluster.join("load-image.sh")).arg(&archive));
-    std::fs::remove_file(&archive)?;
-    loaded.map(drop)
-}
-
-fn run(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn fake(cluster: &'static Cluster, name: &str) -> anyhow::Result<Pool<'static>> {

@@ -1,0 +1,114 @@
+//! Nodes, pools and their pods, in numbers.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use ocr_tests::{
+    cluster::{Cluster, Installation, Pool, until},
+    program::built,
+    work::in_parallel,
+};
+use serde_json::{Value, json};
+
+/// Namespace of the pools.
+pub const NAMESPACE: &str = "fleet";
+
+/// Calls of the API server at the same time.
+const AT_ONCE: usize = 8;
+
+/// A cluster with nodes, the chart, and a process that answers for all pods; the process ends with this.
+pub struct Fleet {
+    pub cluster: &'static Cluster,
+    pub pools: Vec<String>,
+    answers: Child,
+}
+
+impl Fleet {
+    /// Makes nodes and pools of `pods` pods each. No operator runs yet.
+    ///
+    /// # Errors
+    /// If the API server refuses.
+    pub fn new(cluster: &'static Cluster, nodes: usize, pools: usize, pods: usize) -> anyhow::Result<Self> {
+        let answers = Command::new(built("fake-pod")?).stdin(Stdio::null()).spawn().context("no fake pods")?;
+        let names = (0..pools).map(|number| format!("pool-{number}")).collect();
+        let fleet = Self { cluster, pools: names, answers };
+        Installation::apply(cluster, &["allow.images={localhost/}"])?;
+        cluster.namespace(NAMESPACE)?;
+        let nodes: Vec<usize> = (0..nodes).collect();
+        all(in_parallel(&nodes, AT_ONCE, |_, number| cluster.apply(&node(*number)).map(drop)))?;
+        all(in_parallel(&fleet.pools, AT_ONCE, |_, name| fleet.set(name, pods)))?;
+        Ok(fleet)
+    }
+
+    /// Asks for so many pods of a pool.
+    ///
+    /// # Errors
+    /// If the API server refuses.
+    pub fn set(&self, pool: &str, pods: usize) -> anyhow::Result<()> {
+        let spec = json!({
+            "model": {"name": "pp-ocrv6-tiny"},
+            "image": "localhost/fake-pod:1",
+            "replicas": pods,
+            "scaling": {"mode": "Manual"},
+            "resources": {"cpu": {"limits": {"cpu": 1, "memory": "1Gi"}}},
+        });
+        Pool::apply(self.cluster, NAMESPACE, pool, &spec).map(drop)
+    }
+
+    /// Waits until every pool is `Ready` with the pods that its spec asks for.
+    ///
+    /// # Errors
+    /// If they are not within `limit`, with one that is not.
+    pub fn wait_settled(&self, limit: Duration) -> anyhow::Result<()> {
+        until(limit, "every pool is Ready and settled", || {
+            for pool in self.cluster.list("OcrPool", NAMESPACE, "")? {
+                let (name, status) = (&pool["metadata"]["name"], &pool["status"]);
+                let wanted = &pool["spec"]["replicas"];
+                ensure!(status["ready"] == format!("{wanted}/{wanted}"), "{name}: {status}");
+                ensure!(status["observedGeneration"] == pool["metadata"]["generation"], "{name} was not looked at");
+                let is = |type_: &str, value: &str| {
+                    let mut all = status["conditions"].as_array().into_iter().flatten();
+                    all.any(|condition| condition["type"] == type_ && condition["status"] == value)
+                };
+                ensure!(is("Ready", "True") && is("Progressing", "False"), "{name}: {status}");
+            }
+            Ok(())
+        })
+    }
+
+    /// Deletes the pools and waits until all that they were made of is gone, so that the next case begins with nothing.
+    ///
+    /// # Errors
+    /// If something is left.
+    pub fn remove(self) -> anyhow::Result<()> {
+        self.cluster.delete("Namespace", "", NAMESPACE)?;
+        until(Duration::from_mins(3), "the namespace is gone", || {
+            ensure!(self.cluster.get("Namespace", "", NAMESPACE)?.is_none(), "it is there");
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.answers.kill();
+        let _ = self.answers.wait();
+    }
+}
+
+fn node(number: usize) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": format!("fake-{number}"), "annotations": {"kwok.x-k8s.io/node": "fake"}, "labels": {"type": "fake"}},
+        "status": {"allocatable": {"cpu": "32", "memory": "256Gi", "pods": "110"}},
+    })
+}
+
+/// The first that failed.
+fn all(results: Vec<anyhow::Result<()>>) -> anyhow::Result<()> {
+    results.into_iter().collect()
+}
