@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::api::core::v1::Service;
 use ocr_api::proof;
-use ocrpool_core::{api::Proof, valid::ValidPool};
+use ocrpool_core::valid::ValidPool;
 
 use crate::{cluster::Cluster, context::Context};
 
@@ -25,23 +25,17 @@ pub fn begin(context: Arc<Context>, cluster: Arc<Cluster>, pool: ValidPool) {
     }
     tokio::spawn(async move {
         let outcome = read(&context, &cluster, &pool).await;
-        let (passed, message) = match outcome {
-            Ok(()) => (true, None),
-            Err(message) => (false, Some(message)),
-        };
-        tracing::info!(pool = format!("{}/{}", pool.namespace, pool.name), revision = pool.revision.name, passed, message, "page read through the pool's address");
-        context.metrics.proven(passed);
+        tracing::info!(
+            pool = format!("{}/{}", pool.namespace, pool.name),
+            revision = pool.revision.name,
+            passed = outcome.is_ok(),
+            message = outcome.as_ref().err(),
+            "page read through the pool's address"
+        );
+        context.metrics.proven(outcome.is_ok());
         context.with(&pool.uid, |remembered| {
             remembered.proving = false;
-            let memory = remembered.proof.get_or_insert_default();
-            memory.failures = if passed { 0 } else { memory.failures.saturating_add(1) };
-            memory.doubted = false;
-            memory.last = Some(Proof {
-                time: Time(Timestamp::now()),
-                revision: pool.revision.name.clone(),
-                passed,
-                message,
-            });
+            remembered.proof.get_or_insert_default().note(&pool.revision.name, outcome, Timestamp::now());
         });
         cluster.triggers.push_named(&pool.name, Some(&pool.namespace));
     });

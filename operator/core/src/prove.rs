@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::Proof;
 
@@ -26,6 +27,18 @@ pub struct Memory {
     pub doubted: bool,
     /// Whether the last decision saw a ready pod.
     pub was_ready: bool,
+}
+
+impl Memory {
+    /// Notes what came of a page. Its time is kept in whole seconds, as the API server keeps it: a status that says it more
+    /// exactly than was written would be written again for ever.
+    pub fn note(&mut self, revision: &str, outcome: Result<(), String>, now: Timestamp) {
+        let passed = outcome.is_ok();
+        self.failures = if passed { 0 } else { self.failures.saturating_add(1) };
+        self.doubted = false;
+        let second = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        self.last = Some(Proof { time: Time(second), revision: revision.to_owned(), passed, message: outcome.err() });
+    }
 }
 
 /// Whether to prove now, and when to look again.
@@ -66,8 +79,6 @@ pub fn holds(memory: &Memory, revision: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
     use super::*;
 
     const START: i64 = 1_700_000_000;
@@ -112,5 +123,19 @@ mod tests {
     fn only_a_proof_of_this_revision_holds() {
         assert!(holds(&memory(true, 0), "a"));
         assert!(!holds(&memory(true, 0), "b") && !holds(&memory(false, 1), "a") && !holds(&Memory::default(), "a"));
+    }
+
+    #[test]
+    fn what_is_noted_is_as_exact_as_what_the_api_server_keeps() {
+        let mut memory = Memory { doubted: true, ..Memory::default() };
+        let now = at(5) + jiff::SignedDuration::from_millis(678);
+        memory.note("a", Err("500".to_owned()), now);
+        memory.note("a", Err("500".to_owned()), now);
+        assert_eq!((memory.failures, memory.doubted), (2, false));
+        let last = memory.last.clone().unwrap();
+        let kept: Proof = serde_json::from_str(&serde_json::to_string(&last).unwrap()).unwrap();
+        assert_eq!(kept, last);
+        memory.note("a", Ok(()), now);
+        assert_eq!((memory.failures, holds(&memory, "a")), (0, true));
     }
 }

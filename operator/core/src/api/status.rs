@@ -124,7 +124,7 @@ pub struct PodReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Proof {
-    /// When.
+    /// When. A page is read every five minutes, too; while each is read right, this is the time of the first of them.
     pub time: Time,
     /// The revision that read it.
     pub revision: String,

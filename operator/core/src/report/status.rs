@@ -8,7 +8,7 @@ use ocr_api::PodStatus;
 use super::fate::{Fate, fate};
 use crate::{
     api::{
-        OcrPoolStatus, PodReport, RevisionState, RevisionStatus, StrategyStatus,
+        OcrPoolStatus, PodReport, Proof, RevisionState, RevisionStatus, StrategyStatus,
         conditions::{DEGRADED, NewCondition, PROGRESSING, READY, reason, set},
     },
     build::names,
@@ -82,7 +82,7 @@ pub fn status(world: &World<'_>, plan: &Plan, observed: &Observed<'_>) -> OcrPoo
         image: before.image,
         replicas: count(fates.iter().filter(|fate| !fate.ending)),
         ready_replicas: count(fates.iter().filter(|fate| fate.ready)),
-        proof: world.memory.last.clone(),
+        proof: proof(world),
         ..OcrPoolStatus::default()
     };
     let conditions = match &plan.pool {
@@ -293,6 +293,15 @@ fn conditions(
     vec![ready, progressing, degraded]
 }
 
+/// The last proof. While one after the other passes it stays the first of them, so that a pool that works is not written
+/// every five minutes.
+fn proof(world: &World<'_>) -> Option<Proof> {
+    let last = world.memory.last.as_ref()?;
+    let before = world.pool.status.as_ref().and_then(|status| status.proof.as_ref());
+    let goes_on = before.filter(|before| before.passed && last.passed && before.revision == last.revision);
+    Some(goes_on.unwrap_or(last).clone())
+}
+
 fn proof_trouble(world: &World<'_>, revision: &str) -> Trouble {
     match world.memory.last.as_ref().filter(|last| last.revision == *revision && !last.passed) {
         Some(failed) => {
@@ -314,7 +323,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::{OcrPool, Proof},
+        api::OcrPool,
         build,
         decide::decide,
         fixture::{installation, pool, valid},
@@ -325,7 +334,7 @@ mod tests {
         "2026-01-01T00:00:00Z".parse().unwrap()
     }
 
-    fn proof(revision: &str, passed: bool) -> Memory {
+    fn proven(revision: &str, passed: bool) -> Memory {
         let message = (!passed).then(|| "500 Internal Server Error".to_owned());
         let last = Proof { time: Time(now()), revision: revision.to_owned(), passed, message };
         Memory { last: Some(last), was_ready: true, ..Memory::default() }
@@ -360,7 +369,7 @@ mod tests {
                 pool: pool(spec),
                 deployments: vec![deployment],
                 pods: (0..pods).map(pod).collect(),
-                memory: proof(&valid.revision.name, true),
+                memory: proven(&valid.revision.name, true),
                 troubles: Vec::new(),
             }
         }
@@ -410,8 +419,8 @@ mod tests {
         let revision = valid(&json!({})).revision.name;
         let rows = [
             (Memory::default(), "ProofPending"),
-            (proof("another", true), "ProofPending"),
-            (proof(&revision, false), "ProofFailed"),
+            (proven("another", true), "ProofPending"),
+            (proven(&revision, false), "ProofFailed"),
         ];
         for (memory, reason) in rows {
             let mut scene = Scene::new(&json!({}), 1, 1);
@@ -419,7 +428,7 @@ mod tests {
             assert_eq!(ready(&scene.status()), (false, reason.to_owned()));
         }
         let mut scene = Scene::new(&json!({}), 1, 1);
-        scene.memory = proof(&revision, false);
+        scene.memory = proven(&revision, false);
         let (degraded, _, message) = condition(&scene.status(), DEGRADED);
         assert!(degraded && message.ends_with("500 Internal Server Error"), "{message}");
     }
@@ -499,11 +508,17 @@ mod tests {
         assert!(progressing && reason == "RollingOut");
     }
 
-    /// A second look at the same world writes the same status: nothing is patched in a steady state.
+    /// A second look at the same world writes the same status, also after the next proof: nothing is patched in a steady
+    /// state.
     #[test]
     fn a_status_that_was_written_stays_as_it_is() {
         let mut scene = Scene::new(&json!({}), 1, 1);
         scene.pool.status = Some(scene.status());
         assert_eq!(Some(scene.status()), scene.pool.status);
+        let revision = valid(&json!({})).revision.name;
+        scene.memory.note(&revision, Ok(()), now() + jiff::SignedDuration::from_secs(300));
+        assert_eq!(Some(scene.status()), scene.pool.status);
+        scene.memory.note(&revision, Err("500".to_owned()), now() + jiff::SignedDuration::from_secs(600));
+        assert_ne!(Some(scene.status()), scene.pool.status);
     }
 }
