@@ -56,7 +56,13 @@ struct Act<'a> {
 ///
 /// # Errors
 /// Where this replica lost its lease meanwhile.
-pub async fn act(context: &Context, cluster: &Cluster, namespace: &str, uid: &str, plan: &Plan) -> Result<Outcome, Deposed> {
+pub async fn act(
+    context: &Context,
+    cluster: &Cluster,
+    namespace: &str,
+    uid: &str,
+    plan: &Plan,
+) -> Result<Outcome, Deposed> {
     let mut act = Act { context, cluster, namespace, uid, outcome: Outcome::default() };
     for child in &plan.children {
         act.apply(child).await?;
@@ -226,7 +232,8 @@ pub async fn is_going(context: &Context, namespace: &str) -> bool {
 /// The manager, other than us, that wrote last.
 fn last_writer(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> String {
     let entries = metadata.managed_fields.iter().flatten();
-    let others = entries.filter(|entry| entry.manager.as_deref() != Some(names::MANAGER) && entry.subresource.is_none());
+    let others =
+        entries.filter(|entry| entry.manager.as_deref() != Some(names::MANAGER) && entry.subresource.is_none());
     let last = others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
     last.and_then(|entry| entry.manager.clone()).unwrap_or_else(|| "unknown".to_owned())
 }

@@ -145,7 +145,7 @@ mod tests {
         let fence = Fence::new();
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             assert!(send(&fence, method.clone()).await.unwrap_err().is::<NotLeading>());
-            fence.open_until(fence.clock() + Duration::from_secs(60));
+            fence.open_until(fence.clock() + Duration::from_mins(1));
             assert_eq!(send(&fence, method.clone()).await.unwrap(), "sent");
             fence.close();
             assert!(send(&fence, method).await.is_err());

@@ -111,7 +111,10 @@ impl Cluster {
         });
         found.sort_by_key(|child| child.metadata.name.clone());
         // What cannot be read as its kind is no object of that kind.
-        found.iter().filter_map(|child| serde_json::from_value(serde_json::to_value(child.as_ref()).ok()?).ok()).collect()
+        found
+            .iter()
+            .filter_map(|child| serde_json::from_value(serde_json::to_value(child.as_ref()).ok()?).ok())
+            .collect()
     }
 
     /// The pods of these Deployments, by the chain of their owners' UIDs.
@@ -119,7 +122,10 @@ impl Cluster {
         let roots: HashSet<&str> = deployments.iter().filter_map(|one| one.metadata.uid.as_deref()).collect();
         let sets: HashSet<String> = self
             .replica_sets
-            .state_filter(|set| set.namespace().as_deref() == Some(namespace) && controller(set.meta()).is_some_and(|uid| roots.contains(uid)))
+            .state_filter(|set| {
+                set.namespace().as_deref() == Some(namespace)
+                    && controller(set.meta()).is_some_and(|uid| roots.contains(uid))
+            })
             .iter()
             .filter_map(|set| set.uid())
             .collect();
@@ -252,8 +258,7 @@ impl Triggers {
         let triggers = Arc::clone(self);
         stream::unfold(triggers, |triggers| async move {
             loop {
-                let taken: Vec<_> =
-                    triggers.pools.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+                let taken: Vec<_> = triggers.pools.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
                 if !taken.is_empty() {
                     return Some((stream::iter(taken.into_iter().map(Ok)), triggers));
                 }

@@ -136,9 +136,5 @@ impl Context {
 
 /// The pool as events name it.
 pub fn reference(pool: &OcrPool) -> ObjectReference {
-    ObjectReference {
-        resource_version: None,
-        uid: pool.uid(),
-        ..pool.object_ref(&())
-    }
+    ObjectReference { resource_version: None, uid: pool.uid(), ..pool.object_ref(&()) }
 }

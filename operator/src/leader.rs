@@ -8,10 +8,7 @@ use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{
-    Api,
-    api::PostParams,
-};
+use kube::{Api, api::PostParams};
 use ocrpool_core::lease::{Election, Move, Seen, Terms, writes_until};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -190,7 +187,9 @@ fn seen(lease: &Lease) -> Seen {
     let spec = lease.spec.clone().unwrap_or_default();
     Seen {
         holder: spec.holder_identity.unwrap_or_default(),
-        lease: Duration::from_secs(spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0)),
+        lease: Duration::from_secs(
+            spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0),
+        ),
         version: lease.metadata.resource_version.clone().unwrap_or_default(),
     }
 }

@@ -69,7 +69,8 @@ async fn send(context: &Context, url: &str) -> Result<(Option<String>, String), 
         .body(proof::page());
     let answer = request.send().await.map_err(|error| without_url(&error))?;
     let status = answer.status();
-    let revision = answer.headers().get(ocr_api::header::REVISION).and_then(|value| value.to_str().ok().map(str::to_owned));
+    let revision =
+        answer.headers().get(ocr_api::header::REVISION).and_then(|value| value.to_str().ok().map(str::to_owned));
     let text = scrape_text(answer).await?;
     if !status.is_success() {
         let start: String = text.chars().take(200).collect();

@@ -84,12 +84,8 @@ pub async fn unreadable(context: &Context, metadata: &ObjectMeta, error: &str) -
     if !was_said {
         let mut conditions = Vec::new();
         for type_ in [READY, DEGRADED] {
-            let new = NewCondition {
-                type_,
-                status: type_ == DEGRADED,
-                reason: reason::UNREADABLE,
-                message: message.clone(),
-            };
+            let new =
+                NewCondition { type_, status: type_ == DEGRADED, reason: reason::UNREADABLE, message: message.clone() };
             set(&mut conditions, new, metadata.generation, Timestamp::now());
         }
         let status = json!({"conditions": conditions, "reason": reason::UNREADABLE, "replicas": 0, "readyReplicas": 0});

@@ -199,6 +199,13 @@ fn parse_address(text: &str) -> Result<IpAddr, String> {
     bare.parse().map_err(|_| "the address is an IP address, such as 0.0.0.0, 127.0.0.1 or [::]".to_owned())
 }
 
+fn parse_revision(text: &str) -> Result<HeaderValue, String> {
+    let is_name =
+        (1..=63).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let refused = || "must be 1 to 63 letters, digits and dashes".to_owned();
+    if is_name { HeaderValue::from_str(text).map_err(|_| refused()) } else { Err(refused()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +240,7 @@ mod tests {
             ["--max-body", "0"],
             ["--dpi", "35"],
             ["--port", "65536"],
+            ["--revision", "a b"],
             ["--languages", "en,english"],
         ] {
             assert!(Line::try_parse_from(["ocr"].into_iter().chain(arguments)).is_err(), "{arguments:?}");
@@ -244,10 +252,4 @@ mod tests {
         let line = Line::parse_from(["ocr", "--languages", "en,de,fr"]);
         assert_eq!(line.settings.pipeline.model.languages, ["en", "de", "fr"]);
     }
-}
-
-fn parse_revision(text: &str) -> Result<HeaderValue, String> {
-    let is_name = (1..=63).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let refused = || "must be 1 to 63 letters, digits and dashes".to_owned();
-    if is_name { HeaderValue::from_str(text).map_err(|_| refused()) } else { Err(refused()) }
 }

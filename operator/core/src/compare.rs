@@ -15,7 +15,9 @@ pub fn has(live: &Value, wanted: &Value) -> bool {
             wanted.iter().all(|(key, wanted)| has(live.get(key).unwrap_or(&Value::Null), wanted))
         }
         (Value::Array(live), Value::Array(wanted)) => match key(wanted) {
-            Some(key) => wanted.iter().all(|wanted| live.iter().any(|live| live[key] == wanted[key] && has(live, wanted))),
+            Some(key) => {
+                wanted.iter().all(|wanted| live.iter().any(|live| live[key] == wanted[key] && has(live, wanted)))
+            }
             None => live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| has(live, wanted)),
         },
         (Value::Null, Value::Object(wanted)) => wanted.is_empty(),
@@ -28,9 +30,10 @@ pub fn has(live: &Value, wanted: &Value) -> bool {
 fn key(list: &[Value]) -> Option<&'static str> {
     KEYS.into_iter().find(|key| {
         !list.is_empty()
-            && list.iter().enumerate().all(|(index, one)| {
-                !one[*key].is_null() && list[..index].iter().all(|other| other[*key] != one[*key])
-            })
+            && list
+                .iter()
+                .enumerate()
+                .all(|(index, one)| !one[*key].is_null() && list[..index].iter().all(|other| other[*key] != one[*key]))
     })
 }
 
@@ -44,7 +47,10 @@ mod tests {
     fn what_others_added_is_no_difference() {
         for (live, wanted) in [
             (json!({"a": 1, "b": 2}), json!({"a": 1})),
-            (json!({"env": [{"name": "x", "value": "1"}, {"name": "y", "value": "2"}]}), json!({"env": [{"name": "y", "value": "2"}]})),
+            (
+                json!({"env": [{"name": "x", "value": "1"}, {"name": "y", "value": "2"}]}),
+                json!({"env": [{"name": "y", "value": "2"}]}),
+            ),
             (json!({"ports": [{"containerPort": 1, "protocol": "TCP"}]}), json!({"ports": [{"containerPort": 1}]})),
             (json!({"a": [1, 2]}), json!({"a": [1, 2]})),
             (json!({}), json!({"a": {}, "b": []})),

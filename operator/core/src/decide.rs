@@ -191,7 +191,8 @@ mod tests {
                     Child::Deployment(deployment) => {
                         let mut live = deployment.clone();
                         let replicas = live.spec.as_ref().unwrap().replicas;
-                        live.status = serde_json::from_value(json!({"replicas": replicas, "readyReplicas": replicas})).ok();
+                        live.status =
+                            serde_json::from_value(json!({"replicas": replicas, "readyReplicas": replicas})).ok();
                         self.deployments.retain(|one| one.metadata.name != live.metadata.name);
                         self.deployments.push(live);
                     }
@@ -350,7 +351,8 @@ mod tests {
     fn the_status_does_not_change_what_is_decided_but_for_the_image() {
         let mut scene = Scene::new(&json!({}));
         let plan = scene.decide();
-        scene.pool.status = Some(OcrPoolStatus { replicas: 9, reason: Some("Odd".to_owned()), ..OcrPoolStatus::default() });
+        scene.pool.status =
+            Some(OcrPoolStatus { replicas: 9, reason: Some("Odd".to_owned()), ..OcrPoolStatus::default() });
         assert_eq!(scene.decide(), plan);
     }
 }

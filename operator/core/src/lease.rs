@@ -90,34 +90,34 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn held(holder: &str, version: &str) -> Option<Seen> {
-        Some(Seen { holder: holder.to_owned(), lease: seconds(15), version: version.to_owned() })
+    fn held(holder: &str, version: &str) -> Seen {
+        Seen { holder: holder.to_owned(), lease: seconds(15), version: version.to_owned() }
     }
 
     #[test]
     fn a_lease_is_taken_only_when_its_holder_has_been_silent_for_all_of_it() {
         let mut election = Election::default();
         assert_eq!(election.next("me", seconds(0)), Move::Create);
-        election.observe(held("other", "1"), seconds(100));
+        election.observe(Some(held("other", "1")), seconds(100));
         assert_eq!(election.next("me", seconds(114)), Move::Wait);
         // Seeing the same again is no sign of life.
-        election.observe(held("other", "1"), seconds(114));
+        election.observe(Some(held("other", "1")), seconds(114));
         assert_eq!(election.next("me", seconds(115)), Move::Take);
-        election.observe(held("other", "2"), seconds(115));
+        election.observe(Some(held("other", "2")), seconds(115));
         assert_eq!(election.next("me", seconds(129)), Move::Wait);
     }
 
     #[test]
     fn a_lease_that_was_given_back_is_taken_at_once() {
         let mut election = Election::default();
-        election.observe(held("", "3"), seconds(7));
+        election.observe(Some(held("", "3")), seconds(7));
         assert_eq!(election.next("me", seconds(7)), Move::Take);
     }
 
     #[test]
     fn ours_is_renewed_however_long_we_slept() {
         let mut election = Election::default();
-        election.observe(held("me", "1"), seconds(0));
+        election.observe(Some(held("me", "1")), seconds(0));
         assert_eq!(election.next("me", seconds(1000)), Move::Renew);
     }
 

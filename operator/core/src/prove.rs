@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::Proof;
 
 /// How often a pool that works is proven anew.
-const EVERY: Duration = Duration::from_secs(300);
+const EVERY: Duration = Duration::from_mins(5);
 
 /// First pause after a page that was not read; doubled up to [`LONGEST`].
 const AGAIN: Duration = Duration::from_secs(2);

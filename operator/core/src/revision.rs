@@ -43,7 +43,8 @@ impl Revision {
 #[must_use]
 pub fn short_hash(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
-    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    let first = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    format!("{first:08x}")
 }
 
 #[cfg(test)]
@@ -63,7 +64,8 @@ mod tests {
     fn only_what_the_pods_run_is_part_of_it() {
         let name = |spec| valid(&spec).revision.name;
         let plain = name(json!({}));
-        for same in [json!({"replicas": 5}), json!({"scaling": {"min": 3}}), json!({"strategies": ["gpu-fp16", "cpu"]})] {
+        for same in [json!({"replicas": 5}), json!({"scaling": {"min": 3}}), json!({"strategies": ["gpu-fp16", "cpu"]})]
+        {
             assert_eq!(name(same), plain);
         }
         for other in [

@@ -237,7 +237,10 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_with_what_there_is() {
         for (spec, message) in [
-            (json!({"model": {"name": "smal"}}), "there is no model bundle \"smal\": this installation has large, small"),
+            (
+                json!({"model": {"name": "smal"}}),
+                "there is no model bundle \"smal\": this installation has large, small",
+            ),
             (json!({"languages": ["en", "ar"]}), "small cannot read \"ar\": it reads de, en"),
             (
                 json!({"image": "elsewhere.example.com/ocr:1"}),
@@ -283,7 +286,10 @@ mod tests {
         old.status = Some(crate::api::OcrPoolStatus { image: Some(pinned.clone()), ..Default::default() });
         assert_eq!(ValidPool::read(&old, &installation()).unwrap().revision.runs.image, pinned);
         old.spec.image = Some("registry.example.com/ours/ocr:1".to_owned());
-        assert_eq!(ValidPool::read(&old, &installation()).unwrap().revision.runs.image, "registry.example.com/ours/ocr:1");
+        assert_eq!(
+            ValidPool::read(&old, &installation()).unwrap().revision.runs.image,
+            "registry.example.com/ours/ocr:1"
+        );
     }
 
     #[test]

@@ -71,10 +71,7 @@ async fn main() -> anyhow::Result<()> {
         .route("/ready", get(ready))
         .route("/v1/ocr", post(read))
         .with_state(Arc::clone(&fake));
-    let admin = Router::new()
-        .route("/status", get(status))
-        .route("/behaviour", put(behave))
-        .with_state(fake);
+    let admin = Router::new().route("/status", get(status)).route("/behaviour", put(behave)).with_state(fake);
     let listen = async |port: u16| TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await;
     let (api_port, admin_port) = (listen(8100).await.context("port 8100")?, listen(8101).await.context("port 8101")?);
     tokio::select! {

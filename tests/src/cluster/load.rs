@@ -47,7 +47,8 @@ impl Load {
     pub fn start(authority: &str, path: &str, body: &[u8], clients: usize, pause: Duration) -> anyhow::Result<Self> {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-        let target = Arc::new(Target { authority: authority.to_owned(), path: path.to_owned(), body: body.to_vec().into() });
+        let target =
+            Arc::new(Target { authority: authority.to_owned(), path: path.to_owned(), body: body.to_vec().into() });
         let (stopped, all) = (Arc::clone(&stop), Arc::clone(&sent));
         let clients = thread::spawn(move || {
             let client = |number: usize| {

@@ -85,7 +85,8 @@ impl Cluster {
     /// If there is none that answers, with how to get one.
     pub fn find() -> anyhow::Result<Self> {
         let state = repository().join("target/cluster");
-        let kubeconfig = std::env::var_os("KUBECONFIG_UNDER_TEST").map_or_else(|| state.join("kubeconfig"), PathBuf::from);
+        let kubeconfig =
+            std::env::var_os("KUBECONFIG_UNDER_TEST").map_or_else(|| state.join("kubeconfig"), PathBuf::from);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let client = runtime.block_on(connect(&kubeconfig))?;
         let cluster = Self { runtime, client, kubeconfig, programs: state.join("bin") };
@@ -129,7 +130,8 @@ impl Cluster {
     /// # Errors
     /// If the API server does not say.
     pub fn list(&self, kind: &str, namespace: &str, labels: &str) -> anyhow::Result<Vec<Value>> {
-        let path = format!("{}?labelSelector={}", path(kind, namespace, ""), labels.replace('=', "%3D").replace(',', "%2C"));
+        let path =
+            format!("{}?labelSelector={}", path(kind, namespace, ""), labels.replace('=', "%3D").replace(',', "%2C"));
         let mut list = self.call(Request::get(path), None).with_context(|| format!("cannot list {kind}"))?;
         match list["items"].take() {
             Value::Array(items) => Ok(items),

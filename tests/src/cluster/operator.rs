@@ -89,7 +89,8 @@ impl Operator {
     pub fn metrics(&self) -> anyhow::Result<Metrics> {
         // Its certificate is its own, made at its start. busybox is there because the cluster needs it.
         let url = format!("https://127.0.0.1:{}/metrics", self.metrics_port);
-        let output = Command::new("busybox").args(["wget", "-q", "-O", "-", "--no-check-certificate", &url]).output()?;
+        let output =
+            Command::new("busybox").args(["wget", "-q", "-O", "-", "--no-check-certificate", &url]).output()?;
         ensure!(output.status.success(), "no metrics: {}", String::from_utf8_lossy(&output.stderr));
         Metrics::parse(&String::from_utf8_lossy(&output.stdout))
     }

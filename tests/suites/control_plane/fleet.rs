@@ -31,7 +31,7 @@ impl Fleet {
     ///
     /// # Errors
     /// If the API server refuses.
-    pub fn new(cluster: &'static Cluster, nodes: usize, pools: usize, pods: usize) -> anyhow::Result<Self> {
+    pub fn new(cluster: &'static Cluster, nodes: usize, pools: u32, pods: usize) -> anyhow::Result<Self> {
         let answers = Command::new(built("fake-pod")?).stdin(Stdio::null()).spawn().context("no fake pods")?;
         let names = (0..pools).map(|number| format!("pool-{number}")).collect();
         let fleet = Self { cluster, pools: names, answers };

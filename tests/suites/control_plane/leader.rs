@@ -15,7 +15,7 @@ use rustix::process::Signal;
 
 use crate::fleet::Fleet;
 
-const POOLS: usize = 10;
+const POOLS: u32 = 10;
 /// Most time until the other replica works.
 const TAKEOVER: Duration = Duration::from_secs(20);
 /// Longer than a lease lasts (15 s).
@@ -71,7 +71,12 @@ fn holder(cluster: &Cluster) -> anyhow::Result<String> {
 }
 
 /// Kills the working replica, and holds it up, again and again; returns how long the other took to work each time.
-fn faults(cluster: &Cluster, replicas: &mut Vec<Operator>, kills: usize, stops: usize) -> anyhow::Result<Vec<Duration>> {
+fn faults(
+    cluster: &Cluster,
+    replicas: &mut [Operator],
+    kills: usize,
+    stops: usize,
+) -> anyhow::Result<Vec<Duration>> {
     let mut takeovers = Vec::new();
     for number in 0..kills + stops {
         let working = holder(cluster)?;

@@ -22,7 +22,7 @@ const MEMORY: u64 = 60_000_000;
 const RESTART: Duration = Duration::from_secs(20);
 
 pub fn run(cluster: &'static Cluster) -> anyhow::Result<()> {
-    let (nodes, pools) = if is_long() { (300, 200) } else { (30, 20) };
+    let (nodes, pools) = if is_long() { (300, 200_u32) } else { (30, 20) };
     let fleet = Fleet::new(cluster, nodes, pools, 3)?;
     let mut operator = Operator::start(cluster, "many-a")?;
     fleet.wait_settled(Duration::from_mins(10))?;
@@ -51,14 +51,14 @@ pub fn run(cluster: &'static Cluster) -> anyhow::Result<()> {
     until(RESTART * 3, "every pool was reconciled", || {
         let metrics = operator.metrics()?;
         let done = metrics.sum("ocr_operator_reconciles_total")?;
-        ensure!(done >= fleet.pools.len() as f64, "{done} reconciles");
+        ensure!(done >= f64::from(pools), "{done} reconciles");
         ensure!(metrics.sum("ocr_operator_queue_length")? == 0.0, "pools wait");
         Ok(())
     })?;
     let restart = started.elapsed();
     println!(
         "{pools} pools, {} pods, {nodes} nodes: a change is applied after p50 {:.3} s, p99 {:.3} s (at most {} s); \
-         {reconciled} reconciles, {:.2} ms of CPU each (at most {} ms); {} MB resident (at most {}); \
+         {reconciled} reconciles, {:.2} ms of CPU each (at most {} ms); {:.0} MB resident (at most {:.0}); \
          restarted and reconciled in {:.1} s (at most {})",
         pools * 4,
         quantile(50).as_secs_f64(),
@@ -83,11 +83,16 @@ pub fn run(cluster: &'static Cluster) -> anyhow::Result<()> {
 fn applied(events: &[AuditEvent], pool: &str) -> anyhow::Result<Duration> {
     let account = format!("system:serviceaccount:{SYSTEM}:{RELEASE}");
     let at = |event: &AuditEvent| -> anyhow::Result<Timestamp> { Ok(event.stage_timestamp.parse()?) };
-    let changed = events.iter().rfind(|event| event.object_ref.resource == "ocrpools" && event.object_ref.name == pool && event.user.username != account);
+    let changed = events.iter().rfind(|event| {
+        event.object_ref.resource == "ocrpools" && event.object_ref.name == pool && event.user.username != account
+    });
     let prefix = format!("{pool}-");
     let written = events.iter().rfind(|event| {
         let object = &event.object_ref;
-        event.user.username == account && object.resource == "deployments" && event.is_write() && object.name.starts_with(&prefix)
+        event.user.username == account
+            && object.resource == "deployments"
+            && event.is_write()
+            && object.name.starts_with(&prefix)
     });
     let (changed, written) = changed.zip(written).with_context(|| format!("{pool} is not in the audit log"))?;
     Ok(Duration::try_from(at(written)?.duration_since(at(changed)?)).unwrap_or(Duration::ZERO))

@@ -11,7 +11,7 @@ use ocr_tests::{
 use crate::fleet::Fleet;
 
 /// Pools of the case.
-const POOLS: usize = 20;
+const POOLS: u32 = 20;
 /// Time in which the last events and words are written.
 const SETTLE: Duration = Duration::from_secs(35);
 

@@ -47,7 +47,10 @@ fn impossible() -> Vec<(Value, &'static [&'static str])> {
         (with("resources", json!({"cpu": {"limits": {"cpu": "two"}}})), &["spec.resources.cpu.limits.cpu"]),
         (with("resources", json!({"cpu": {"requests": {"cpu": 4}, "limits": {"cpu": 2}}})), &["cpu"]),
         (with("placement", json!({"gpuResource": "gpu"})), &["spec.placement.gpuResource"]),
-        (with("placement", json!({"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]})), &["Exists has no value"]),
+        (
+            with("placement", json!({"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]})),
+            &["Exists has no value"],
+        ),
         (with("image", json!("")), &["spec.image"]),
         (with("logLevel", json!("loud")), &["spec.logLevel"]),
     ]
@@ -83,8 +86,16 @@ fn named(cluster: &'static Cluster) -> anyhow::Result<()> {
         ("model", json!({"model": {"name": "pp-ocrv9"}}), &["pp-ocrv9", "pp-ocrv6-small"]),
         ("language", json!({"model": model, "languages": ["en", "tlh"]}), &["tlh", "it reads"]),
         ("image", json!({"model": model, "image": "elsewhere.test/ocr:1"}), &["elsewhere.test/ocr:1", "allowed are"]),
-        ("class", json!({"model": model, "placement": {"priorityClassName": "system-node-critical"}}), &["system-node-critical"]),
-        ("taint", json!({"model": model, "placement": {"tolerations": [{"key": "any", "operator": "Exists"}]}}), &["any", "allowed are"]),
+        (
+            "class",
+            json!({"model": model, "placement": {"priorityClassName": "system-node-critical"}}),
+            &["system-node-critical"],
+        ),
+        (
+            "taint",
+            json!({"model": model, "placement": {"tolerations": [{"key": "any", "operator": "Exists"}]}}),
+            &["any", "allowed are"],
+        ),
         ("memory", json!({"model": model, "resources": {"cpu": {"limits": {"memory": "200Mi"}}}}), &["200Mi", "needs"]),
     ];
     let pools = rows.map(|(name, spec, words)| (Pool::apply(cluster, NAMESPACE, name, &spec), words));

@@ -49,7 +49,12 @@ fn edited(cluster: &'static Cluster) -> anyhow::Result<()> {
         Ok(())
     })?;
     for (kind, object, change, pointer) in [
-        ("Service", "edited", json!({"spec": {"ports": [{"port": 80, "targetPort": 9999}]}}), "/spec/ports/0/targetPort"),
+        (
+            "Service",
+            "edited",
+            json!({"spec": {"ports": [{"port": 80, "targetPort": 9999}]}}),
+            "/spec/ports/0/targetPort",
+        ),
         ("PodDisruptionBudget", "edited", json!({"spec": {"maxUnavailable": 0}}), "/spec/maxUnavailable"),
         ("NetworkPolicy", "edited", json!({"spec": {"ingress": []}}), "/spec/ingress"),
         ("ServiceAccount", "edited", json!({"automountServiceAccountToken": true}), "/automountServiceAccountToken"),

@@ -71,7 +71,10 @@ fn crash(cluster: &'static Cluster) -> anyhow::Result<()> {
     let pool = Pool::apply(cluster, NAMESPACE, "crash", &small(&json!({"image": image})))?;
     let message = pool.wait_condition("Ready", false, "CrashLoopBackOff", Duration::from_secs(30))?;
     println!("{message}");
-    ensure!(message.contains("exit code 2") && message.contains("Keeps pools"), "its last words are missing: {message}");
+    ensure!(
+        message.contains("exit code 2") && message.contains("Keeps pools"),
+        "its last words are missing: {message}"
+    );
     let reason = pool.get()?["status"]["reason"].clone();
     ensure!(reason == "CrashLoopBackOff", "the column says {reason}");
     pool.delete()

@@ -100,9 +100,19 @@ fn again(cluster: &'static Cluster) -> anyhow::Result<()> {
 }
 
 fn explain(cluster: &'static Cluster) -> anyhow::Result<()> {
-    for path in ["ocrpool", "ocrpool.spec", "ocrpool.spec.scaling", "ocrpool.spec.placement", "ocrpool.spec.limits", "ocrpool.status"] {
+    for path in [
+        "ocrpool",
+        "ocrpool.spec",
+        "ocrpool.spec.scaling",
+        "ocrpool.spec.placement",
+        "ocrpool.spec.limits",
+        "ocrpool.status",
+    ] {
         let text = cluster.kubectl(&["explain", path])?;
-        ensure!(!text.contains("<no description>") && !text.contains("<empty>"), "{path} has fields without a description:\n{text}");
+        ensure!(
+            !text.contains("<no description>") && !text.contains("<empty>"),
+            "{path} has fields without a description:\n{text}"
+        );
     }
     print!("{}", cluster.kubectl(&["explain", "ocrpool.spec"])?);
     Ok(())

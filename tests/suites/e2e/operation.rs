@@ -16,7 +16,9 @@ pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
 
 fn metrics(cluster: &'static Cluster) -> anyhow::Result<()> {
     let reader = "metrics-reader";
-    cluster.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": reader, "namespace": SYSTEM}}))?;
+    cluster.apply(
+        &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": reader, "namespace": SYSTEM}}),
+    )?;
     let token = cluster.token(SYSTEM, reader)?;
     let installation = Installation::apply(cluster, &["allow.images={localhost/}"])?;
     let mut leaders = 0.0;
@@ -29,11 +31,29 @@ fn metrics(cluster: &'static Cluster) -> anyhow::Result<()> {
         }
     }
     let role = format!("{RELEASE}-metrics-reader");
-    cluster.kubectl(&["create", "clusterrolebinding", reader, "--clusterrole", &role, "--serviceaccount", &format!("{SYSTEM}:{reader}")])?;
+    cluster.kubectl(&[
+        "create",
+        "clusterrolebinding",
+        reader,
+        "--clusterrole",
+        &role,
+        "--serviceaccount",
+        &format!("{SYSTEM}:{reader}"),
+    ])?;
     // Another account: what was refused is remembered for a while.
     let other = "second-metrics-reader";
-    cluster.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": other, "namespace": SYSTEM}}))?;
-    cluster.kubectl(&["create", "clusterrolebinding", other, "--clusterrole", &role, "--serviceaccount", &format!("{SYSTEM}:{other}")])?;
+    cluster.apply(
+        &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": other, "namespace": SYSTEM}}),
+    )?;
+    cluster.kubectl(&[
+        "create",
+        "clusterrolebinding",
+        other,
+        "--clusterrole",
+        &role,
+        "--serviceaccount",
+        &format!("{SYSTEM}:{other}"),
+    ])?;
     let token = cluster.token(SYSTEM, other)?;
     for pod in installation.pods()? {
         let address = pod["status"]["podIP"].as_str().context("a pod without an address")?;

@@ -64,8 +64,11 @@ fn granted(cluster: &'static Cluster) -> anyhow::Result<BTreeSet<Right>> {
         let all = list(cluster, roles)?;
         let own = all.iter().filter(|role| bound.contains(role["metadata"]["name"].as_str().unwrap_or_default()));
         for rule in own.flat_map(|role| role["rules"].as_array().into_iter().flatten()) {
-            for (group, resource) in texts(rule, "apiGroups").flat_map(|group| texts(rule, "resources").map(move |resource| (group, resource))) {
-                rights.extend(texts(rule, "verbs").map(|verb| (group.to_owned(), resource.to_owned(), verb.to_owned())));
+            for (group, resource) in texts(rule, "apiGroups")
+                .flat_map(|group| texts(rule, "resources").map(move |resource| (group, resource)))
+            {
+                rights
+                    .extend(texts(rule, "verbs").map(|verb| (group.to_owned(), resource.to_owned(), verb.to_owned())));
             }
         }
     }

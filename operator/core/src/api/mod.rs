@@ -8,7 +8,7 @@ mod resources;
 mod status;
 
 pub use placement::{Placement, TaintEffect, Toleration, TolerationOperator};
-pub use pool::{LogLevel, Limits, Model, OcrPool, OcrPoolSpec, Scaling, ScalingMode, Strategy};
+pub use pool::{Limits, LogLevel, Model, OcrPool, OcrPoolSpec, Scaling, ScalingMode, Strategy};
 pub use quantity::{Quantity, QuantityError};
 pub use resources::{ComputeResources, PodResources, Resources};
 pub use status::{OcrPoolStatus, PodReport, Proof, RevisionState, RevisionStatus, StrategyStatus};

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 pub struct Placement {
     /// Name of the resource by which a node offers its GPUs; a pod of a GPU strategy asks for one of it.
     #[serde(default = "default_gpu_resource")]
-    #[schemars(length(min = 3, max = 317), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
+    #[schemars(
+        length(min = 3, max = 317),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+    )]
     pub gpu_resource: String,
     /// Labels that a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

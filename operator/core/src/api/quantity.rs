@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn the_same_amount_is_equal_however_it_is_written() {
-        for (one, other) in [("1", "1000m"), ("1.5", "1500m"), ("2Gi", "2048Mi"), ("1024Ki", "1Mi"), ("0.5Gi", "512Mi")] {
+        for (one, other) in [("1", "1000m"), ("1.5", "1500m"), ("2Gi", "2048Mi"), ("1024Ki", "1Mi"), ("0.5Gi", "512Mi")]
+        {
             assert_eq!(parse(one).unwrap(), parse(other).unwrap(), "{one} {other}");
         }
         assert_ne!(parse("1G"), parse("1Gi"));
@@ -189,7 +190,9 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused_with_what_to_write() {
-        for text in ["", "x", "-1", "1e3", "1.", ".5", "1.2345", "2gb", "1 Gi", "9999999999999", "999999999999Ti", "1..2"] {
+        for text in
+            ["", "x", "-1", "1e3", "1.", ".5", "1.2345", "2gb", "1 Gi", "9999999999999", "999999999999Ti", "1..2"]
+        {
             let error = text.parse::<Quantity>().unwrap_err();
             assert!(error.to_string().contains("such as 500m or 2Gi"), "{text}");
         }

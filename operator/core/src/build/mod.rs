@@ -4,8 +4,8 @@
 
 mod deployment;
 mod disruption_budget;
-mod network_policy;
 pub mod names;
+mod network_policy;
 mod record;
 mod service;
 mod service_account;
@@ -33,6 +33,7 @@ use crate::{
 
 /// An object of a pool, as it should be.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there are a handful at a time, and most are of the largest kind")]
 pub enum Child {
     ServiceAccount(ServiceAccount),
     NetworkPolicy(NetworkPolicy),

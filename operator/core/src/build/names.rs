@@ -88,10 +88,7 @@ mod tests {
         assert_ne!(name("a"), name("b"));
         assert_eq!(name("a"), name("a"));
         // A pool whose name looks like another's Deployment makes other Deployments.
-        assert_ne!(
-            deployment("ocr", "0a1b2c3d", Strategy::Cpu),
-            deployment("ocr-0a1b2c3d", "0a1b2c3d", Strategy::Cpu)
-        );
+        assert_ne!(deployment("ocr", "0a1b2c3d", Strategy::Cpu), deployment("ocr-0a1b2c3d", "0a1b2c3d", Strategy::Cpu));
     }
 
     #[test]

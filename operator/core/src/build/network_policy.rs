@@ -42,10 +42,7 @@ pub(super) fn network_policy(pool: &ValidPool, scrape: &Scrape) -> NetworkPolicy
 }
 
 /// Pods of a namespace, by the label that every namespace has.
-fn peer(
-    namespace: &str,
-    labels: Option<&std::collections::BTreeMap<String, String>>,
-) -> Option<NetworkPolicyPeer> {
+fn peer(namespace: &str, labels: Option<&std::collections::BTreeMap<String, String>>) -> Option<NetworkPolicyPeer> {
     if namespace.is_empty() {
         return None;
     }

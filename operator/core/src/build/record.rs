@@ -45,9 +45,7 @@ pub fn recorded(record: &ConfigMap, replicas: i32) -> Option<Deployment> {
 #[must_use]
 pub fn as_rendered(deployment: &Deployment) -> Deployment {
     let metadata = &deployment.metadata;
-    let ours = |key: &String| {
-        key.starts_with(crate::api::GROUP) || key.starts_with("app.kubernetes.io/")
-    };
+    let ours = |key: &String| key.starts_with(crate::api::GROUP) || key.starts_with("app.kubernetes.io/");
     let labels = metadata.labels.iter().flatten().filter(|(key, _)| ours(key));
     Deployment {
         metadata: ObjectMeta {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::core::v1::{
         Affinity, Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle, LifecycleHandler,
-        NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-        ResourceRequirements, SeccompProfile, SecurityContext, SleepAction, Toleration, TopologySpreadConstraint,
+        NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSecurityContext, PodSpec,
+        PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, SleepAction, Toleration,
+        TopologySpreadConstraint,
     },
     apimachinery::pkg::{
         api::resource::Quantity as ApiQuantity,
@@ -63,7 +64,7 @@ pub(super) fn template(pool: &ValidPool, strategy: Strategy) -> PodTemplateSpec 
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
-            affinity: affinity(strategy),
+            affinity: Some(affinity(strategy)),
             automount_service_account_token: Some(false),
             containers: vec![container(pool, strategy)],
             // A pool named `ocr` would inject OCR_PORT.
@@ -173,11 +174,8 @@ fn environment(pool: &ValidPool) -> Vec<EnvVar> {
         ("OCR_LOG_LEVEL", runs.log_level.as_str().to_owned()),
         ("OCR_LOG_FORMAT", "json".to_owned()),
     ];
-    let variable = |(name, value): (&str, String)| EnvVar {
-        name: name.to_owned(),
-        value: Some(value),
-        ..EnvVar::default()
-    };
+    let variable =
+        |(name, value): (&str, String)| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() };
     settings.into_iter().map(variable).collect()
 }
 
@@ -191,12 +189,16 @@ fn resources(pool: &ValidPool, strategy: Strategy) -> ResourceRequirements {
         amounts.extend(gpu.clone().map(|name| (name, ApiQuantity("1".to_owned()))));
         Some(amounts)
     };
-    ResourceRequirements { limits: amounts(cpu_limit), requests: amounts(cpu_request), ..ResourceRequirements::default() }
+    ResourceRequirements {
+        limits: amounts(cpu_limit),
+        requests: amounts(cpu_request),
+        ..ResourceRequirements::default()
+    }
 }
 
 /// GPU pods go where GPU feature discovery found a GPU; a pod for the CPU takes no place on such a node while there is
 /// another.
-fn affinity(strategy: Strategy) -> Option<Affinity> {
+fn affinity(strategy: Strategy) -> Affinity {
     const GPU_PRESENT: &str = "nvidia.com/gpu.present";
     let term = |operator: &str| NodeSelectorTerm {
         match_expressions: Some(vec![NodeSelectorRequirement {
@@ -221,7 +223,7 @@ fn affinity(strategy: Strategy) -> Option<Affinity> {
             ..NodeAffinity::default()
         }
     };
-    Some(Affinity { node_affinity: Some(node_affinity), ..Affinity::default() })
+    Affinity { node_affinity: Some(node_affinity), ..Affinity::default() }
 }
 
 fn tolerations(pool: &ValidPool, strategy: Strategy) -> Option<Vec<Toleration>> {

@@ -5,7 +5,9 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Conta
 use ocr_api::PodStatus;
 
 use crate::{
-    api::conditions::reason::{CRASH_LOOP_BACK_OFF, IMAGE_PULL_BACK_OFF, LOADING, NOT_READY, OOM_KILLED, UNSCHEDULABLE},
+    api::conditions::reason::{
+        CRASH_LOOP_BACK_OFF, IMAGE_PULL_BACK_OFF, LOADING, NOT_READY, OOM_KILLED, UNSCHEDULABLE,
+    },
     build::CONTAINER,
 };
 
@@ -49,9 +51,8 @@ pub fn fate(pod: &Pod, attested: Option<&PodStatus>, now: Timestamp) -> Fate {
         status.and_then(|status| status.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_))
     };
     let is_true = |type_: &str| condition(type_).is_some_and(|condition| condition.status == "True");
-    let container = status.and_then(|status| {
-        status.container_statuses.as_ref()?.iter().find(|container| container.name == CONTAINER)
-    });
+    let container = status
+        .and_then(|status| status.container_statuses.as_ref()?.iter().find(|container| container.name == CONTAINER));
     let (scheduled, ready) = (is_true("PodScheduled"), is_true("Ready"));
     let ending = pod.metadata.deletion_timestamp.is_some();
     let unscheduled = condition("PodScheduled").filter(|condition| condition.status == "False").map(|condition| {
@@ -182,9 +183,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_in_words() {
-        let ended = |reason: &str, code: i32, message: &str, at: &str| {
-            json!({"terminated": {"reason": reason, "exitCode": code, "message": message, "finishedAt": at}})
-        };
+        let ended = |reason: &str, code: i32, message: &str, at: &str| json!({"terminated": {"reason": reason, "exitCode": code, "message": message, "finishedAt": at}});
         let back_off = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s"}});
         let rows = [
             (
@@ -193,22 +192,30 @@ mod tests {
                 "image \"registry.example.com/ocr:7\" cannot be pulled: not found",
             ),
             (
-                pod(json!({"state": back_off, "restartCount": 3, "lastState": ended("Error", 2, "BadSettings: OCR_QEUE\n", "2026-01-01T00:00:00Z")})),
+                pod(
+                    json!({"state": back_off, "restartCount": 3, "lastState": ended("Error", 2, "BadSettings: OCR_QEUE\n", "2026-01-01T00:00:00Z")}),
+                ),
                 "CrashLoopBackOff",
                 "ended with exit code 2, restarted 3 times: BadSettings: OCR_QEUE",
             ),
             (
-                pod(json!({"state": back_off, "restartCount": 1, "lastState": ended("Error", 4, "OutOfMemory: needs 350 MiB", "2026-01-01T00:00:00Z")})),
+                pod(
+                    json!({"state": back_off, "restartCount": 1, "lastState": ended("Error", 4, "OutOfMemory: needs 350 MiB", "2026-01-01T00:00:00Z")}),
+                ),
                 "OOMKilled",
                 "ended with exit code 4, restarted 1 times: OutOfMemory: needs 350 MiB",
             ),
             (
-                pod(json!({"state": {"running": {}}, "restartCount": 1, "lastState": ended("OOMKilled", 137, "", "2026-01-01T00:09:00Z")})),
+                pod(
+                    json!({"state": {"running": {}}, "restartCount": 1, "lastState": ended("OOMKilled", 137, "", "2026-01-01T00:09:00Z")}),
+                ),
                 "OOMKilled",
                 "ended with exit code 137, restarted 1 times: it used more memory than its limit: raise resources, or lower limits.pixelsPerPage",
             ),
             (
-                pod(json!({"state": {"running": {}}, "restartCount": 1, "lastState": ended("OOMKilled", 137, "", "2026-01-01T00:00:00Z")})),
+                pod(
+                    json!({"state": {"running": {}}, "restartCount": 1, "lastState": ended("OOMKilled", 137, "", "2026-01-01T00:00:00Z")}),
+                ),
                 "NotReady",
                 "it runs and is not ready",
             ),

@@ -8,7 +8,7 @@ use ocr_api::PodStatus;
 use super::fate::{Fate, fate};
 use crate::{
     api::{
-        OcrPoolStatus, PodReport, Proof, RevisionState, RevisionStatus, StrategyStatus,
+        OcrPoolStatus, PodReport, Proof, RevisionState, RevisionStatus, Strategy, StrategyStatus,
         conditions::{DEGRADED, NewCondition, PROGRESSING, READY, reason, set},
     },
     build::names,
@@ -87,7 +87,9 @@ pub fn status(world: &World<'_>, plan: &Plan, observed: &Observed<'_>) -> OcrPoo
     };
     let conditions = match &plan.pool {
         Ok(pool) => {
-            describe(&mut status, world, plan, pool, &fates, observed);
+            describe(&mut status, world, pool);
+            status.strategies = strategies(plan, &fates, observed);
+            status.strategy_summary = summary(&fates, observed);
             status.pods = reports(&fates);
             troubles.extend(fates.iter().filter_map(|fate| {
                 let problem = fate.problem.as_ref()?;
@@ -98,8 +100,14 @@ pub fn status(world: &World<'_>, plan: &Plan, observed: &Observed<'_>) -> OcrPoo
         }
         Err(invalid) => {
             let message = format!("{invalid}; what runs goes on running");
-            let not_ready = NewCondition { type_: READY, status: false, reason: reason::INVALID_SPEC, message: message.clone() };
-            let still = NewCondition { type_: PROGRESSING, status: false, reason: reason::INVALID_SPEC, message: message.clone() };
+            let not_ready =
+                NewCondition { type_: READY, status: false, reason: reason::INVALID_SPEC, message: message.clone() };
+            let still = NewCondition {
+                type_: PROGRESSING,
+                status: false,
+                reason: reason::INVALID_SPEC,
+                message: message.clone(),
+            };
             let degraded = NewCondition { type_: DEGRADED, status: true, reason: reason::INVALID_SPEC, message };
             vec![not_ready, still, degraded]
         }
@@ -118,40 +126,33 @@ fn count<T>(items: impl Iterator<Item = T>) -> i32 {
     i32::try_from(items.count()).unwrap_or(i32::MAX)
 }
 
-/// What the pods are, in numbers and for the columns.
-fn describe(
-    status: &mut OcrPoolStatus,
-    world: &World<'_>,
-    plan: &Plan,
-    pool: &ValidPool,
-    fates: &[Fate],
-    observed: &Observed<'_>,
-) {
-    status.image = status.image.take().or_else(|| world.pool.spec.image.is_none().then(|| pool.revision.runs.image.clone()));
+/// What the pool is, in numbers and for the columns.
+fn describe(status: &mut OcrPoolStatus, world: &World<'_>, pool: &ValidPool) {
+    status.image =
+        status.image.take().or_else(|| world.pool.spec.image.is_none().then(|| pool.revision.runs.image.clone()));
     status.endpoint = Some(format!("http://{}.{}.svc", pool.name, pool.namespace));
     status.selector = Some(selector(&pool.name));
     status.ready = Some(format!("{}/{}", status.ready_replicas, pool.replicas));
-    status.strategies = plan
-        .wanted
-        .iter()
-        .map(|(strategy, wanted)| {
-            let of_strategy = |index: usize| label(&observed.pods[index], names::STRATEGY) == Some(strategy.as_str());
-            let pods: Vec<&Fate> =
-                fates.iter().enumerate().filter(|(index, _)| of_strategy(*index)).map(|(_, fate)| fate).collect();
-            StrategyStatus {
-                name: *strategy,
-                wanted: *wanted,
-                scheduled: count(pods.iter().filter(|fate| fate.scheduled && !fate.ending)),
-                ready: count(pods.iter().filter(|fate| fate.ready)),
-            }
-        })
-        .collect();
-    status.strategy_summary = summary(fates, observed);
     status.revisions = revisions(world, pool);
     let all: i32 = status.revisions.iter().map(|revision| revision.replicas).sum();
     let newest = status.revisions.iter().find(|revision| revision.name == pool.revision.name);
     let share = newest.map_or(0, |newest| newest.replicas * 100 / all.max(1));
     status.rollout = (status.revisions.len() > 1).then(|| format!("{share}%"));
+}
+
+/// Pods wanted, placed and ready, by strategy.
+fn strategies(plan: &Plan, fates: &[Fate], observed: &Observed<'_>) -> Vec<StrategyStatus> {
+    let of_strategy = |strategy: Strategy| {
+        let pods = fates.iter().zip(observed.pods);
+        pods.filter(move |(_, pod)| label(pod, names::STRATEGY) == Some(strategy.as_str())).map(|(fate, _)| fate)
+    };
+    let row = |(strategy, wanted): &(Strategy, i32)| StrategyStatus {
+        name: *strategy,
+        wanted: *wanted,
+        scheduled: count(of_strategy(*strategy).filter(|fate| fate.scheduled && !fate.ending)),
+        ready: count(of_strategy(*strategy).filter(|fate| fate.ready)),
+    };
+    plan.wanted.iter().map(row).collect()
 }
 
 fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
@@ -229,7 +230,8 @@ fn rank(of: &str) -> usize {
 /// A Deployment whose pods cannot even be created: a quota, an admission rule.
 fn refused(deployment: &Deployment) -> Option<Trouble> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
-    let failure = conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    let failure =
+        conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
     let message = format!("pods cannot be created: {}", failure.message.as_deref().unwrap_or("no reason given"));
     Some(Trouble { reason: reason::POD_REFUSED, message })
 }
@@ -306,7 +308,10 @@ fn proof_trouble(world: &World<'_>, revision: &str) -> Trouble {
     match world.memory.last.as_ref().filter(|last| last.revision == *revision && !last.passed) {
         Some(failed) => {
             let message = failed.message.clone().unwrap_or_else(|| "no reason given".to_owned());
-            Trouble { reason: reason::PROOF_FAILED, message: format!("a page sent through the pool's address: {message}") }
+            Trouble {
+                reason: reason::PROOF_FAILED,
+                message: format!("a page sent through the pool's address: {message}"),
+            }
         }
         None => Trouble {
             reason: reason::PROOF_PENDING,
@@ -384,8 +389,7 @@ mod tests {
                 records: &[],
                 memory: &self.memory,
             };
-            let observed =
-                Observed { pods: &self.pods, attested: BTreeMap::new(), troubles: self.troubles.clone() };
+            let observed = Observed { pods: &self.pods, attested: BTreeMap::new(), troubles: self.troubles.clone() };
             status(&world, &decide(&world), &observed)
         }
     }
@@ -487,7 +491,9 @@ mod tests {
         scene.pool.spec.model.name = "none".to_owned();
         let status = scene.status();
         let (is_ready, reason, message) = condition(&status, READY);
-        assert!(!is_ready && reason == "InvalidSpec" && message.contains("large, small") && message.contains("goes on"));
+        assert!(
+            !is_ready && reason == "InvalidSpec" && message.contains("large, small") && message.contains("goes on")
+        );
         assert_eq!(status.ready_replicas, 1);
     }
 
@@ -502,7 +508,10 @@ mod tests {
         let status = scene.status();
         assert_eq!(status.rollout.as_deref(), Some("25%"));
         assert_eq!(status.revisions.len(), 2);
-        assert_eq!((status.revisions[0].name.as_str(), status.revisions[0].state), (new.revision.name.as_str(), RevisionState::Starting));
+        assert_eq!(
+            (status.revisions[0].name.as_str(), status.revisions[0].state),
+            (new.revision.name.as_str(), RevisionState::Starting)
+        );
         assert_eq!(status.revisions[1].state, RevisionState::Retiring);
         let (progressing, reason, _) = condition(&status, PROGRESSING);
         assert!(progressing && reason == "RollingOut");

@@ -94,7 +94,9 @@ mod tests {
     }
 
     fn counts() -> impl Strategy<Value = Count> {
-        (0..8_i32).prop_flat_map(|replicas| (Just(replicas), 0..=replicas)).prop_map(|(replicas, ready)| count(replicas, ready))
+        (0..8_i32)
+            .prop_flat_map(|replicas| (Just(replicas), 0..=replicas))
+            .prop_map(|(replicas, ready)| count(replicas, ready))
     }
 
     proptest! {
