@@ -20,7 +20,7 @@ demo: ## From a clean checkout to the text of a real scan and a real PDF; instal
 	@scripts/demo.sh
 
 .PHONY: test
-test: ## Every check, in its short form; installs what it needs (15 minutes on a cold machine with 2 cores)
+test: ## Every check, in its short form; installs what it needs (an hour on a cold machine with 2 cores)
 	@scripts/test.sh
 
 .PHONY: setup
