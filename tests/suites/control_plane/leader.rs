@@ -71,12 +71,7 @@ fn holder(cluster: &Cluster) -> anyhow::Result<String> {
 }
 
 /// Kills the working replica, and holds it up, again and again; returns how long the other took to work each time.
-fn faults(
-    cluster: &Cluster,
-    replicas: &mut [Operator],
-    kills: usize,
-    stops: usize,
-) -> anyhow::Result<Vec<Duration>> {
+fn faults(cluster: &Cluster, replicas: &mut [Operator], kills: usize, stops: usize) -> anyhow::Result<Vec<Duration>> {
     let mut takeovers = Vec::new();
     for number in 0..kills + stops {
         let working = holder(cluster)?;

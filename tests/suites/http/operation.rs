@@ -1,9 +1,9 @@
 //! What an operator sees: probes, metrics, status, description, variables, log.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, ensure};
-use ocr_api::{ErrorCode, HealthStatus, header};
+use ocr_api::{ErrorCode, HealthStatus, header, proof};
 use ocr_tests::{
     http::{Answer, Http, send},
     pdf,
@@ -199,4 +199,34 @@ pub fn log() -> anyhow::Result<()> {
         ensure!(line["timestamp"].is_string() && line["level"].is_string() && line["message"].is_string(), "{line}");
     }
     Ok(())
+}
+
+/// What the stand-in for pods answers (`src/bin/fake-pod.rs`) is what a real server was recorded to answer.
+pub fn recorded(server: &Server) -> anyhow::Result<()> {
+    let recorded: Value = serde_json::from_str(include_str!("../../recorded/status.json"))?;
+    let real = server.admin().get("/status")?.json()?;
+    let (recorded, real) = (fields("", &recorded), fields("", &real));
+    // Where there is a limit of memory depends on the machine.
+    let differ: Vec<&String> =
+        recorded.symmetric_difference(&real).filter(|field| !field.starts_with("/memory/limit_bytes")).collect();
+    ensure!(differ.is_empty(), "only one of the recording and the server has {differ:?}");
+    let page = server.api().request(Method::POST, "/v1/ocr?format=text").header(header::PROOF, "1");
+    let read = send(page.body(proof::page()))?;
+    ensure!(read.status == 200, "{}", read.text());
+    proof::check(&read.text()).map_err(anyhow::Error::msg)
+}
+
+/// Paths of all fields, with the type of their values.
+fn fields(path: &str, value: &Value) -> BTreeSet<String> {
+    let kind = match value {
+        Value::Object(object) => {
+            return object.iter().flat_map(|(name, value)| fields(&format!("{path}/{name}"), value)).collect();
+        }
+        Value::Array(_) => "array",
+        Value::String(_) => "text",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+        Value::Null => "null",
+    };
+    BTreeSet::from([format!("{path}: {kind}")])
 }

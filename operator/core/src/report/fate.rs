@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
-use ocr_api::PodStatus;
+use ocr_api::{LoadStage, PodStatus};
 
 use crate::{
     api::conditions::reason::{
@@ -114,7 +114,8 @@ fn for_memory(ended: &ContainerStateTerminated) -> bool {
 fn last_words(ended: Option<&ContainerStateTerminated>, restarts: i32) -> String {
     let Some(ended) = ended else { return format!("ended {restarts} times") };
     let message = ended.message.as_deref().map(str::trim).unwrap_or_default();
-    let message = if message.is_empty() && ended.reason.as_deref() == Some("OOMKilled") {
+    // The kernel gives no time for last words: what there is then is the end of the log.
+    let message = if ended.reason.as_deref() == Some("OOMKilled") {
         "it used more memory than its limit: raise resources, or lower limits.pixelsPerPage"
     } else {
         message
@@ -128,6 +129,10 @@ fn starting(container: Option<&ContainerStatus>, attested: Option<&PodStatus>) -
         Some(attested) if attested.work.draining => {
             Problem { reason: NOT_READY, message: "it finishes its requests before it ends".to_owned() }
         }
+        Some(attested) if attested.load.stage == LoadStage::Ready => Problem {
+            reason: NOT_READY,
+            message: "its model is loaded, and its readiness probe does not pass".to_owned(),
+        },
         Some(attested) => {
             let load = &attested.load;
             let stage = format!("{}/{} {}", load.stage_number, load.stages, load.stage.describe());
@@ -207,7 +212,7 @@ mod tests {
             ),
             (
                 pod(
-                    json!({"state": {"running": {}}, "restartCount": 1, "lastState": ended("OOMKilled", 137, "", "2026-01-01T00:09:00Z")}),
+                    json!({"state": {"running": {}}, "restartCount": 1, "lastState": ended("OOMKilled", 137, "{\"level\":\"INFO\"}", "2026-01-01T00:09:00Z")}),
                 ),
                 "OOMKilled",
                 "ended with exit code 137, restarted 1 times: it used more memory than its limit: raise resources, or lower limits.pixelsPerPage",
@@ -253,6 +258,19 @@ mod tests {
         pod["status"]["conditions"][1]["status"] = "True".into();
         let fate = read(pod);
         assert!(fate.ending && !fate.ready && fate.problem.is_none());
+    }
+
+    #[test]
+    fn a_pod_that_has_loaded_and_is_not_ready_is_not_loading() {
+        let recorded = include_str!("../../../../tests/recorded/status.json");
+        let mut attested: PodStatus = serde_json::from_str(recorded).unwrap();
+        let pod: Pod = serde_json::from_value(pod(json!({"state": {"running": {}}}))).unwrap();
+        let problem = |attested: &PodStatus| fate(&pod, Some(attested), Timestamp::UNIX_EPOCH).problem.unwrap();
+        assert_eq!(problem(&attested).reason, NOT_READY);
+        attested.load.stage = LoadStage::Open;
+        attested.load.stage_number = 3;
+        assert_eq!(problem(&attested).reason, LOADING);
+        assert!(problem(&attested).message.starts_with("loading 3/5 "));
     }
 
     #[test]
