@@ -9,14 +9,14 @@ PROFILE ?= release
 # choose other features of the dependencies, and build twice.
 CHECKED := --locked --profile checked --workspace
 # What the demo and the images need, and nothing of the tests.
-PROGRAMS := -p ocr-inference -p ocr-assets
+PROGRAMS := -p ocr-inference -p ocr-assets -p ocr-operator
 
 .PHONY: help
 help: ## Lists every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## From a clean checkout to the text of a real scan and a real PDF; installs what it needs
+demo: ## From a clean checkout to a pool on a real cluster that reads a scan and a PDF; installs what it needs
 	@scripts/demo.sh
 
 .PHONY: test
@@ -86,6 +86,22 @@ cluster-status: ## What of that cluster runs, and how it is
 .PHONY: images
 images: ## The container images: target/images/*.tar
 	@scripts/images.sh
+
+.PHONY: e2e
+e2e: ## The suites of a real cluster, short: make e2e, or one of them with CASE="a part of its name"
+	cargo build $(CHECKED) --bins --tests
+	scripts/e2e.sh e2e $(CASE)
+	scripts/e2e.sh control_plane $(CASE)
+
+.PHONY: e2e-long
+e2e-long: build assets ## The same in their long form, against release builds; an hour; writes docs/proof/e2e-long.txt
+	cargo build $(CHECKED) --bins --tests
+	scripts/proof.sh e2e-long scripts/e2e-long.sh
+
+.PHONY: bench-operator
+bench-operator: build ## 200 pools, 600 pods, 300 nodes: delay, CPU, memory, restart; writes docs/proof/bench-operator.txt
+	cargo build $(CHECKED) --bins --tests
+	OCR_TEST_LONG=1 OCR_PROGRAMS=target/release scripts/proof.sh bench-operator scripts/e2e.sh control_plane many_pools
 
 .PHONY: peers
 peers: ## Builds and installs the programs that ours is measured against, under target/peers

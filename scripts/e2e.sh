@@ -1,33 +1,36 @@
 #!/usr/bin/env bash
-# Runs a suite against a real cluster on this machine: brings it up, loads the images of the programs in target/checked,
-# runs the suite inside its namespaces, and takes it down again.
-# usage: e2e.sh e2e|control_plane [CASE]      KEEP=1 leaves the cluster up
+# Runs a suite against a real cluster on this machine: brings it up, loads images of the programs in target/checked, runs
+# the suite inside its namespaces, and takes it down again.
+# usage: e2e.sh e2e|control_plane [CASE]
+#   OCR_PROGRAMS=target/release  the programs under test from there
+#   KEEP=1                       leaves the cluster up
 set -euo pipefail
 cd "$(dirname "$0")/.."
 suite=${1:?usage: e2e.sh e2e|control_plane [CASE]}
 declare -A SIZE=([e2e]=node [control_plane]=control-plane)
-programs=target/e2e
+work=target/e2e
+export OCR_PROGRAMS=${OCR_PROGRAMS:-target/checked}
 fake=localhost/fake-pod:1
 
 tests/cluster/up.sh --size "${SIZE[$suite]}"
 if [ -z "${KEEP:-}" ]; then trap tests/cluster/down.sh EXIT; fi
 
-mkdir -p "$programs"
+mkdir -p "$work"
 for image in "inference ocr" "operator ocr-operator"; do
     read -r name program <<<"$image"
-    strip -o "$programs/$program" "target/checked/$program"
-    scripts/images.sh --binary "$programs/$program" "$name"
+    strip -o "$work/$program" "$OCR_PROGRAMS/$program"
+    scripts/images.sh --binary "$work/$program" "$name"
     if [ "$suite" = e2e ]; then tests/cluster/load-image.sh "target/images/$name.tar"; fi
 done
 if [ "$suite" = e2e ]; then
     # The program with the libraries that it is linked to.
-    rm -rf "$programs/root"
-    install -D target/checked/fake-pod "$programs/root/fake-pod"
+    rm -rf "$work/root"
+    install -D target/checked/fake-pod "$work/root/fake-pod"
     ldd target/checked/fake-pod | grep -o '/[^ ]*' | while read -r library; do
-        install -D "$library" "$programs/root$library"
+        install -D "$library" "$work/root$library"
     done
-    tests/cluster/oci-image.py "$fake" "$programs/root" "$programs/fake-pod.tar" /fake-pod
-    tests/cluster/load-image.sh "$programs/fake-pod.tar"
+    tests/cluster/oci-image.py "$fake" "$work/root" "$work/fake-pod.tar" /fake-pod
+    tests/cluster/load-image.sh "$work/fake-pod.tar"
 fi
 
 # Services and pods can be reached only inside; cargo runs the suite's program through this.

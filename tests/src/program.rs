@@ -36,12 +36,28 @@ pub fn binary() -> PathBuf {
     set.map_or_else(|| repository().join("target/checked/ocr"), |set| std::path::absolute(&set).unwrap_or(set))
 }
 
-/// Another program of the workspace, as `make test` has built it.
+/// Another program under test: from `$OCR_PROGRAMS`, a folder of the checkout, else as `make test` has built it.
 ///
 /// # Errors
 /// If it is not there.
-pub fn built(name: &str) -> anyhow::Result<PathBuf> {
-    let program = repository().join("target/checked").join(name);
+pub fn under_test(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = std::env::var_os("OCR_PROGRAMS").map_or_else(|| PathBuf::from(CHECKED), PathBuf::from);
+    found(&folder, name)
+}
+
+/// A program of the suites' own.
+///
+/// # Errors
+/// If it is not there.
+pub fn of_the_suites(name: &str) -> anyhow::Result<PathBuf> {
+    found(Path::new(CHECKED), name)
+}
+
+/// Where `make test` builds.
+const CHECKED: &str = "target/checked";
+
+fn found(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let program = repository().join(folder).join(name);
     anyhow::ensure!(program.is_file(), "{} is not there: make test builds it", program.display());
     Ok(program)
 }

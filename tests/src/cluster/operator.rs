@@ -16,7 +16,7 @@ use super::{Cluster, RELEASE, SYSTEM};
 use crate::{
     memory,
     metrics::Metrics,
-    program::{self, built},
+    program::{self, under_test},
 };
 
 /// A replica. Killed when dropped.
@@ -43,7 +43,7 @@ impl Operator {
         write_kubeconfig(cluster, &kubeconfig)?;
         let [probes, metrics_port] = free_ports()?;
         let (log, file) = program::log_file(name)?;
-        let child = Command::new(built("ocr-operator")?)
+        let child = Command::new(under_test("ocr-operator")?)
             .args(["run", "--metrics-auth", "none", "--config"])
             .arg(&config_file)
             .env("KUBECONFIG", &kubeconfig)

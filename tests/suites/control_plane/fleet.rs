@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use ocr_tests::{
     cluster::{Cluster, Installation, Pool, until},
-    program::built,
+    program::of_the_suites,
     work::in_parallel,
 };
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ impl Fleet {
     /// # Errors
     /// If the API server refuses.
     pub fn new(cluster: &'static Cluster, nodes: usize, pools: u32, pods: usize) -> anyhow::Result<Self> {
-        let answers = Command::new(built("fake-pod")?).stdin(Stdio::null()).spawn().context("no fake pods")?;
+        let answers = Command::new(of_the_suites("fake-pod")?).stdin(Stdio::null()).spawn().context("no fake pods")?;
         let names = (0..pools).map(|number| format!("pool-{number}")).collect();
         let fleet = Self { cluster, pools: names, answers };
         Installation::apply(cluster, &["allow.images={localhost/}"])?;
