@@ -11,6 +11,7 @@ mod operation;
 mod permissions;
 mod proof;
 mod rollout;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     operation::cases(&mut suite, cluster);
     proof::cases(&mut suite, cluster);
     rollout::cases(&mut suite, cluster);
+    upgrade::cases(&mut suite, cluster);
     // Last: it looks back on all.
     permissions::cases(&mut suite, cluster);
     suite.run()
