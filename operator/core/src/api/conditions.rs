@@ -96,6 +96,19 @@ mod tests {
         NewCondition { type_: READY, status, reason: reason::PAGE_READ, message: message.to_owned() }
     }
 
+    /// Read from this file: a reason that is added here is missed there.
+    #[test]
+    fn every_reason_is_explained_to_users() {
+        let page = include_str!("../../../../docs/pools.md");
+        let reasons: Vec<&str> = include_str!("conditions.rs")
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("pub const ")?.split_once(": &str = \"")?.1.strip_suffix("\";"))
+            .collect();
+        assert!(reasons.len() > 20);
+        let missing: Vec<&&str> = reasons.iter().filter(|reason| !page.contains(&format!("`{reason}`"))).collect();
+        assert!(missing.is_empty(), "not in docs/pools.md: {missing:?}");
+    }
+
     #[test]
     fn the_time_moves_only_when_the_status_flips() {
         let at = |second: i64| Timestamp::from_second(second).unwrap();
