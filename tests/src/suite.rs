@@ -1,6 +1,6 @@
 //! A suite: cases that run one after the other, and are left out visibly where what they need is not there.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -19,7 +19,13 @@ impl Suite {
 
     /// Adds a case. Its name is a sentence.
     pub fn case(&mut self, name: &str, body: impl FnOnce() -> anyhow::Result<()> + Send + 'static) {
-        self.trials.push(Trial::test(name, move || body().map_err(|error| Failed::from(format!("{error:#}")))));
+        let timed = move || {
+            let started = Instant::now();
+            let outcome = body();
+            print!("({:.1} s) ", started.elapsed().as_secs_f64());
+            outcome.map_err(|error| Failed::from(format!("{error:#}")))
+        };
+        self.trials.push(Trial::test(name, timed));
     }
 
     /// Adds a case that needs something; where that is missing the case is reported as ignored, with the reason.
