@@ -18,14 +18,18 @@ const POOL: &str = "ocr";
 /// Longest wait for the first page of a pool of one pod.
 const READY: Duration = Duration::from_mins(1);
 
-pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
+/// One after the other, with one pool.
+pub fn install(suite: &mut Suite, cluster: &'static Cluster) {
     suite.case("the_chart_is_installed_and_two_replicas_run", move || {
         Installation::apply(cluster, &["allow.images={localhost/}"])?.wait_ready(2)
     });
     suite.case("the_smallest_pool_is_ready_and_reads", move || smallest(cluster));
     suite.case("the_calls_of_a_client_are_answered_through_the_service", move || calls(cluster));
-    suite.case("kubectl_scale_sets_the_number_of_pods", move || scale(cluster));
     suite.case("a_pool_named_ocr_starts_again", move || again(cluster));
+}
+
+pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
+    suite.case("kubectl_scale_sets_the_number_of_pods", move || scale(cluster));
     suite.case("kubectl_explain_describes_every_field", move || explain(cluster));
 }
 
