@@ -4,6 +4,8 @@
 # usage: e2e.sh e2e|control_plane [CASE]
 #   OCR_PROGRAMS=target/release  the programs under test from there
 #   KEEP=1                       leaves the cluster up
+#   KUBECONFIG_UNDER_TEST=FILE   another cluster, which has the images of target/images; to be run where its Services and
+#                                pods can be reached, such as on a node
 set -euo pipefail
 cd "$(dirname "$0")/.."
 suite=${1:?usage: e2e.sh e2e|control_plane [CASE]}
@@ -12,6 +14,11 @@ work=target/e2e
 export OCR_PROGRAMS=${OCR_PROGRAMS:-target/checked}
 fake=localhost/fake-pod:1
 
+run() { cargo test --locked --profile checked --workspace --test "$suite" -- "$@"; }
+if [ -n "${KUBECONFIG_UNDER_TEST:-}" ]; then
+    run "${@:2}"
+    exit
+fi
 tests/cluster/up.sh --size "${SIZE[$suite]}"
 if [ -z "${KEEP:-}" ]; then trap tests/cluster/down.sh EXIT; fi
 
@@ -36,4 +43,4 @@ fi
 # Services and pods can be reached only inside; cargo runs the suite's program through this.
 triple=$(rustc -vV | sed -n 's/^host: //p')
 export "CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$triple")_RUNNER=$PWD/tests/cluster/enter.sh"
-cargo test --locked --profile checked --workspace --test "$suite" -- "${@:2}"
+run "${@:2}"

@@ -94,6 +94,17 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Nothing where the cluster is the one of this checkout, whose audit log can be read and whose nodes can be broken.
+    ///
+    /// # Errors
+    /// With the reason why a case is left out.
+    pub fn own() -> Result<(), String> {
+        match std::env::var_os("KUBECONFIG_UNDER_TEST") {
+            None => Ok(()),
+            Some(_) => Err("the cluster of KUBECONFIG_UNDER_TEST keeps its audit log to itself".to_owned()),
+        }
+    }
+
     /// A client of the API server, and the runtime that it works on.
     #[must_use]
     pub fn client(&self) -> (&Client, &Runtime) {

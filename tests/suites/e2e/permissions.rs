@@ -10,7 +10,7 @@ use ocr_tests::{
 use serde_json::Value;
 
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
-    suite.case("nothing_was_forbidden_and_no_right_is_unused", move || rights(cluster));
+    suite.case_with(Cluster::own(), "nothing_was_forbidden_and_no_right_is_unused", move |()| rights(cluster));
 }
 
 /// A right: group, resource with its sub-resource, verb.
