@@ -21,7 +21,13 @@ pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
 }
 
 /// What must not change: each pod with its restarts, and every object of the pool by UID.
-fn identities(cluster: &Cluster, pool: &Pool) -> anyhow::Result<(Vec<(String, i64)>, Vec<String>)> {
+#[derive(Debug, PartialEq)]
+struct Identities {
+    pods: Vec<(String, i64)>,
+    objects: Vec<String>,
+}
+
+fn identities(cluster: &Cluster, pool: &Pool) -> anyhow::Result<Identities> {
     let mut objects = Vec::new();
     for kind in ["ServiceAccount", "NetworkPolicy", "PodDisruptionBudget", "ConfigMap", "Service", "Deployment"] {
         for object in cluster.list(kind, NAMESPACE, &format!("ocrpool.dev/pool={}", pool.name))? {
@@ -29,7 +35,7 @@ fn identities(cluster: &Cluster, pool: &Pool) -> anyhow::Result<(Vec<(String, i6
         }
     }
     objects.sort();
-    Ok((pool.pod_identities()?, objects))
+    Ok(Identities { pods: pool.pod_identities()?, objects })
 }
 
 fn has_field(cluster: &Cluster) -> anyhow::Result<bool> {
@@ -96,19 +102,14 @@ fn reinstall(cluster: &'static Cluster) -> anyhow::Result<()> {
     same(cluster, &pool, &before, "after the installation")?;
     pool.delete()?;
     until(READY, "nothing of the pool is left", || {
-        let (pods, objects) = identities(cluster, &pool)?;
-        ensure!(pods.is_empty() && objects.is_empty(), "{pods:?} {objects:?}");
+        let left = identities(cluster, &pool)?;
+        ensure!(left.pods.is_empty() && left.objects.is_empty(), "{left:?}");
         Ok(())
     })
 }
 
 /// Waits until the operator has looked at the pool, and compares.
-fn same(
-    cluster: &Cluster,
-    pool: &Pool,
-    before: &(Vec<(String, i64)>, Vec<String>),
-    when: &str,
-) -> anyhow::Result<()> {
+fn same(cluster: &Cluster, pool: &Pool, before: &Identities, when: &str) -> anyhow::Result<()> {
     pool.wait_ready(2, READY)?;
     // A rollout would have begun by now.
     std::thread::sleep(Duration::from_secs(5));
