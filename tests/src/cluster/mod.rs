@@ -56,7 +56,7 @@ pub struct Kind {
 /// Where a suite names a kind that is not in the table.
 #[must_use]
 pub fn kind(name: &str) -> Kind {
-    const KINDS: [(&str, &str, &str); 15] = [
+    const KINDS: [(&str, &str, &str); 16] = [
         ("v1", "configmaps", "ConfigMap"),
         ("v1", "events", "Event"),
         ("v1", "namespaces", "Namespace"),
@@ -72,6 +72,7 @@ pub fn kind(name: &str) -> Kind {
         ("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy"),
         ("ocrpool.dev/v1alpha1", "ocrpools", "OcrPool"),
         ("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget"),
+        ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole"),
     ];
     let found = KINDS.iter().find(|(_, _, known)| *known == name);
     let Some((version, plural, name)) = found else { unreachable!("{name} is in no table of kinds") };

@@ -58,13 +58,15 @@ impl Fleet {
         Pool::apply(self.cluster, NAMESPACE, pool, &spec).map(drop)
     }
 
-    /// Waits until every pool is `Ready` with the pods that its spec asks for.
+    /// Waits until every pool of the fleet is `Ready` with the pods that its spec asks for.
     ///
     /// # Errors
     /// If they are not within `limit`, with one that is not.
     pub fn wait_settled(&self, limit: Duration) -> anyhow::Result<()> {
         until(limit, "every pool is Ready and settled", || {
-            for pool in self.cluster.list("OcrPool", NAMESPACE, "")? {
+            let all = self.cluster.list("OcrPool", NAMESPACE, "")?;
+            let ours = |name: &Value| self.pools.iter().any(|pool| name == pool);
+            for pool in all.iter().filter(|pool| ours(&pool["metadata"]["name"])) {
                 let (name, status) = (&pool["metadata"]["name"], &pool["status"]);
                 let wanted = &pool["spec"]["replicas"];
                 ensure!(status["ready"] == format!("{wanted}/{wanted}"), "{name}: {status}");

@@ -7,7 +7,9 @@
 mod fleet;
 mod leader;
 mod many;
+mod rights;
 mod steady;
+mod unreadable;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
     let mut suite = Suite::new();
     suite.case("many_pools_are_kept_with_little", move || many::run(cluster));
     suite.case("where_nothing_changes_nothing_is_written", move || steady::run(cluster));
+    suite.case("a_right_that_is_lost_is_named_and_not_asked_for_without_end", move || rights::run(cluster));
+    suite.case("ten_pools_go_on_beside_one_that_cannot_be_read", move || unreadable::run(cluster));
     suite.case("one_replica_works_whatever_becomes_of_the_other", move || leader::run(cluster));
     suite.run()
 }

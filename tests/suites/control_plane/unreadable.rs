@@ -1,0 +1,51 @@
+//! One pool that this version cannot read, and ten that it can: they go on.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use ocr_tests::cluster::{Cluster, Operator, Pool, until};
+use serde_json::json;
+
+use crate::fleet::{Fleet, NAMESPACE};
+
+const POOLS: u32 = 10;
+const TOLD: Duration = Duration::from_secs(15);
+const DEFINITION: &str = "ocrpools.ocrpool.dev";
+
+pub fn run(cluster: &'static Cluster) -> anyhow::Result<()> {
+    let fleet = Fleet::new(cluster, 5, POOLS, 1)?;
+    let operator = Operator::start(cluster, "unreadable-a")?;
+    fleet.wait_settled(Duration::from_mins(1))?;
+    let whole = cluster.get("CustomResourceDefinition", "", DEFINITION)?.context("no definition")?;
+    let loose = json!({"spec": {"versions": [{
+        "name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+    }]}});
+    cluster.merge("CustomResourceDefinition", "", DEFINITION, &loose)?;
+    let outcome = others_go_on(&fleet);
+    cluster.delete("OcrPool", NAMESPACE, "odd")?;
+    cluster.merge(
+        "CustomResourceDefinition",
+        "",
+        DEFINITION,
+        &json!({"spec": {"versions": whole["spec"]["versions"]}}),
+    )?;
+    outcome?;
+    drop(operator);
+    fleet.remove()
+}
+
+fn others_go_on(fleet: &Fleet) -> anyhow::Result<()> {
+    let odd = until(TOLD, "the odd pool is taken", || {
+        Pool::apply(fleet.cluster, NAMESPACE, "odd", &json!({"model": 7, "replicas": "many"}))
+    })?;
+    println!("{}", odd.wait_condition("Ready", false, "Unreadable", TOLD)?);
+    // A replica that begins with it in its first list, too.
+    let second = Operator::start(fleet.cluster, "unreadable-b")?;
+    for pool in &fleet.pools {
+        fleet.set(pool, 2)?;
+    }
+    fleet.wait_settled(Duration::from_mins(1)).context("beside a pool that cannot be read")?;
+    drop(second);
+    Ok(())
+}
