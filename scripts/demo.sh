@@ -73,7 +73,7 @@ read_documents() {
     return "$missing"
 }
 
-plan "install what is missing=90" "images of the programs=700" "programs of a cluster=1500" "a cluster=60" \
+plan "install what is missing=90" "images of the programs=700" "programs of a cluster=600" "a cluster=60" \
     "install the operator=60" "a pool of one pod=60" "read $SCAN and $PDF=15"
 step system
 step images

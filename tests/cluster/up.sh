@@ -40,13 +40,13 @@ Brings up a Kubernetes cluster of the size $size.
   does:   programs are built once into $CACHE; everything runs in namespaces of its own
           (network, mounts, processes); state and logs are in $STATE
   needs:  root (asks sudo); Debian packages, installed if missing; Go, brought if missing; 1.5 GB of memory
-  takes:  20 minutes and 6 GB of disk the first time on 2 cores, then half a minute
+  takes:  7 to 20 minutes and 6 GB of disk the first time on 2 cores, then half a minute
   on the host: one network link and, in the size node, cgroup folders, until 'make cluster-down'
 END
 
 # Made here, so that it belongs to the user.
 mkdir -p "$STATE"
-plan "install what is missing=60" "programs=1200" "cluster=30"
+plan "install what is missing=60" "programs=600" "cluster=30"
 step lib/packages.sh
 step ./build.sh
 step lib/start.sh "$size"
