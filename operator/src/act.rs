@@ -50,6 +50,8 @@ struct Act<'a> {
     namespace: &'a str,
     uid: &'a str,
     outcome: Outcome,
+    /// The namespace goes: what the cache still shows may be gone already, and nothing can be made.
+    is_over: bool,
 }
 
 /// Makes the cluster as the plan says, as far as it lets itself.
@@ -63,9 +65,12 @@ pub async fn act(
     uid: &str,
     plan: &Plan,
 ) -> Result<Outcome, Deposed> {
-    let mut act = Act { context, cluster, namespace, uid, outcome: Outcome::default() };
+    let mut act = Act { context, cluster, namespace, uid, outcome: Outcome::default(), is_over: false };
     for child in &plan.children {
         act.apply(child).await?;
+        if act.is_over {
+            return Ok(act.outcome);
+        }
     }
     for name in &plan.remove {
         for resource in kinds().into_iter().filter(|one| one.kind == "Deployment" || one.kind == "ConfigMap") {
@@ -112,7 +117,10 @@ impl Act<'_> {
                     return Ok(());
                 }
             }
-            None if is_going(self.context, self.namespace).await => return Ok(()),
+            None if is_going(self.context, self.namespace).await => {
+                self.is_over = true;
+                return Ok(());
+            }
             None => {}
         }
         self.outcome.repaired |= live.is_some() && resource.kind == "Service";

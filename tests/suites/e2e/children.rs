@@ -175,7 +175,8 @@ fn namespace(cluster: &'static Cluster) -> anyhow::Result<()> {
     }
     Pool::named(cluster, name, "one").wait_ready(1, READY)?;
     cluster.delete("Namespace", "", name)?;
-    until(Duration::from_mins(1), "the namespace is gone", || {
+    // Kubernetes waits for a part of the pods' grace period before it looks again.
+    until(Duration::from_mins(4), "the namespace is gone", || {
         ensure!(cluster.get("Namespace", "", name)?.is_none(), "it is there");
         Ok(())
     })
