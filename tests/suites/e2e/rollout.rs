@@ -15,7 +15,7 @@ use ocr_tests::{
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "rollout";
-const READY: Duration = Duration::from_mins(2);
+const READY: Duration = Duration::from_mins(4);
 
 /// Requests at the same time: half over connections that are kept, half over new ones.
 const CLIENTS: usize = 6;
@@ -95,7 +95,8 @@ fn under_load(pool: &Pool, what: &str, change: impl FnOnce() -> anyhow::Result<(
     let changed = change();
     let took = started.elapsed();
     std::thread::sleep(AFTER);
-    let enough = until(Duration::from_mins(2), "enough requests are sent", || {
+    // A busy machine reads a fourth as fast, and is no fault of a rollout.
+    let enough = until(Duration::from_mins(8), "enough requests are sent", || {
         ensure!(load.count() >= LEAST, "{} requests", load.count());
         Ok(())
     });
