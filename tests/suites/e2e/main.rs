@@ -41,8 +41,9 @@ fn main() -> ExitCode {
     // These change what all pools share.
     fates::definition(&mut alone, cluster);
     upgrade::cases(&mut alone, cluster);
-    // Last: it looks back on all.
+    // Looks back on all before it.
     permissions::cases(&mut alone, cluster);
+    upgrade::removal(&mut alone, cluster);
     let passed = [first.passes(1), together.passes(AT_A_TIME), alone.passes(1)];
     if passed.into_iter().all(|passed| passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

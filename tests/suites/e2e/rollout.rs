@@ -6,9 +6,9 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use ocr_api::proof;
 use ocr_tests::{
     cluster::{Cluster, Load, Pool, all_answered, until},
-    pdf,
     program::is_long,
     suite::Suite,
 };
@@ -82,7 +82,8 @@ fn uids(pool: &Pool) -> anyhow::Result<BTreeSet<String>> {
 
 /// Does something while pages are read, and checks that each was read as if nothing had happened.
 fn under_load(pool: &Pool, what: &str, change: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let page = pdf::text_pages(&[vec!["Read me all the time".to_owned()]]);
+    // A small page: what counts is how many there are.
+    let page = proof::page();
     let alone = pool.http()?.post("/v1/ocr?format=text", page.clone())?.text();
     let address = pool.address()?;
     let authority = format!("{}:80", address.trim_start_matches("http://"));

@@ -17,6 +17,10 @@ const DEFINITION: &str = "ocrpools.ocrpool.dev";
 
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
     suite.case("an_upgrade_and_the_way_back_restart_no_pod", move || upgrade(cluster));
+}
+
+/// Takes the operator's rights away while it still gives its lease back, which is refused.
+pub fn removal(suite: &mut Suite, cluster: &'static Cluster) {
     suite.case("pools_outlive_the_operator_and_are_taken_up_again", move || reinstall(cluster));
 }
 
