@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -46,16 +46,24 @@ impl Stage {
     }
 }
 
+/// What work is done for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A client's document.
+    Serve,
+    /// To see that the server reads: the pages of its start and the operator's. They count nowhere, so that nobody scales or
+    /// judges by them.
+    Prove,
+}
+
 /// Seconds: from a small receipt's fastest stage to a large document's.
 const STAGE_BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
 /// Lines of a batch.
 const BATCH_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
-/// Counts what the pipeline does. Until [`Meter::start_counting`] nothing but the engine's progress is noted, so that
-/// warm-up pages count nowhere.
+/// Counts what the pipeline does for clients, and the engine's progress with whatever it does.
 pub struct Meter {
-    counting: AtomicBool,
     stages: HistogramVec,
     stage: [Histogram; Stage::ALL.len()],
     batch_size: Histogram,
@@ -76,7 +84,6 @@ impl Meter {
             &["stage"],
         )?;
         Ok(Self {
-            counting: AtomicBool::new(false),
             stage: Stage::ALL.map(|stage| stages.with_label_values(&[stage.as_str()])),
             stages,
             batch_size: Histogram::with_opts(
@@ -89,36 +96,29 @@ impl Meter {
         })
     }
 
-    /// From now on everything counts.
-    pub fn start_counting(&self) {
-        self.counting.store(true, Ordering::Release);
-    }
-
-    fn is_counting(&self) -> bool {
-        self.counting.load(Ordering::Acquire)
-    }
-
     /// Notes the time of a page in a stage.
-    pub fn stage(&self, stage: Stage, took: Duration) {
-        if let Some(histogram) = self.stage.get(stage as usize).filter(|_| self.is_counting()) {
+    pub fn stage(&self, purpose: Purpose, stage: Stage, took: Duration) {
+        if let Some(histogram) = self.stage.get(stage as usize).filter(|_| purpose == Purpose::Serve) {
             histogram.observe(took.as_secs_f64());
         }
     }
 
-    /// Notes a batch that was recognised.
+    /// Notes a batch of lines that was recognised for clients.
     pub fn batch(&self, lines: usize) {
-        if self.is_counting() {
-            self.batch_size.observe(u32::try_from(lines).map_or(f64::INFINITY, f64::from));
+        self.batch_size.observe(u32::try_from(lines).map_or(f64::INFINITY, f64::from));
+    }
+
+    /// Notes units of work.
+    pub fn worked(&self, purpose: Purpose, units: f64) {
+        // A counter must never fall, whatever a manifest says a line costs.
+        if purpose == Purpose::Serve && units.is_finite() && units >= 0.0 {
+            self.units.inc_by(units);
         }
     }
 
-    /// Notes work done by an engine thread: its units, and how long it took.
-    pub fn engine_worked(&self, units: f64, busy: Duration) {
-        // A counter must never fall, whatever a manifest says a line costs.
-        if self.is_counting() && units.is_finite() && units >= 0.0 {
-            self.units.inc_by(units);
-            self.busy.inc_by(busy.as_secs_f64());
-        }
+    /// Notes time that an engine thread was at work for clients.
+    pub fn busy(&self, busy: Duration) {
+        self.busy.inc_by(busy.as_secs_f64());
     }
 
     /// Says that the engine has a job, queued or running, until the guard is dropped.
@@ -142,13 +142,13 @@ impl Meter {
         }
     }
 
-    /// Units done since counting began.
+    /// Units done for clients.
     #[must_use]
     pub fn units(&self) -> f64 {
         self.units.get()
     }
 
-    /// Seconds of engine threads at work since counting began.
+    /// Seconds of engine threads at work for clients.
     #[must_use]
     pub fn busy_seconds(&self) -> f64 {
         self.busy.get()
@@ -190,33 +190,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_counts_before_counting_starts() {
+    fn what_only_proves_does_not_count() {
         let meter = Meter::new().unwrap();
-        meter.engine_worked(3.0, Duration::from_secs(1));
-        meter.stage(Stage::Detect, Duration::from_secs(1));
-        meter.batch(4);
-        assert_eq!((meter.units(), meter.batch_size.get_sample_count()), (0.0, 0));
-        meter.start_counting();
-        meter.engine_worked(3.0, Duration::from_secs(1));
-        meter.batch(4);
-        assert_eq!((meter.units(), meter.busy_seconds(), meter.batch_size.get_sample_count()), (3.0, 1.0, 1));
+        let seen = || (meter.units(), meter.stage[Stage::Detect as usize].get_sample_count());
+        for (purpose, after) in [(Purpose::Prove, (0.0, 0)), (Purpose::Serve, (3.0, 1))] {
+            meter.worked(purpose, 3.0);
+            meter.stage(purpose, Stage::Detect, Duration::from_secs(1));
+            assert_eq!(seen(), after, "{purpose:?}");
+        }
     }
 
     #[test]
     fn a_counter_takes_no_nonsense() {
         let meter = Meter::new().unwrap();
-        meter.start_counting();
-        meter.engine_worked(f64::NAN, Duration::from_secs(1));
-        meter.engine_worked(-1.0, Duration::from_secs(1));
+        meter.worked(Purpose::Serve, f64::NAN);
+        meter.worked(Purpose::Serve, -1.0);
         assert_eq!(meter.units(), 0.0);
     }
 
     #[test]
     fn labels_stand_at_their_place() {
         let meter = Meter::new().unwrap();
-        meter.start_counting();
         for stage in Stage::ALL {
-            meter.stage(stage, Duration::from_millis(1));
+            meter.stage(Purpose::Serve, stage, Duration::from_millis(1));
             assert_eq!(meter.stages.with_label_values(&[stage.as_str()]).get_sample_count(), 1, "{stage:?}");
         }
     }

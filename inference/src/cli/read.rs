@@ -25,7 +25,7 @@ use self::{
 use super::pipeline::reader_settings;
 use crate::{
     decode::Password,
-    meter::Meter,
+    meter::{Meter, Purpose},
     read::{self, PageRanges, ReadOptions, Reader},
     settings::{PipelineSettings, parse_min_confidence},
 };
@@ -211,6 +211,7 @@ async fn read_pages(
         password: options.password,
         min_confidence: options.min_confidence,
         deadline: Instant::now() + FILE_LIMIT,
+        purpose: Purpose::Serve,
     };
     let mut document = reader.open(bytes.into(), options, CancellationToken::new()).await?;
     let _ = events.send(Event::Opened { page_count: document.page_count() }).await;

@@ -13,6 +13,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{Array, BatchLimits, Engine, EngineError, Stop, Tensor, Waiting, pick};
+use crate::meter::Purpose;
 
 /// Threads of the engine run at this niceness, so that probes and other requests are answered while every core computes.
 const NICENESS: i32 = 5;
@@ -42,8 +43,26 @@ pub struct LaneStats {
     pub running: AtomicUsize,
 }
 
-/// What is told of each run: its items and the time that it took.
-pub type OnBatch = Arc<dyn Fn(usize, Duration) + Send + Sync>;
+/// A run of a network that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchRun {
+    pub items: usize,
+    /// Of these, those that serve a client.
+    pub for_clients: usize,
+    pub elapsed: Duration,
+}
+
+impl BatchRun {
+    /// The clients' share of the time.
+    #[must_use]
+    pub fn serving(&self) -> Duration {
+        let share = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);
+        self.elapsed * share(self.for_clients) / share(self.items).max(1)
+    }
+}
+
+/// Is told of each run.
+pub type OnBatch = Arc<dyn Fn(BatchRun) + Send + Sync>;
 
 /// Threads that run one network, and the queue in front of them. Dropping it ends the threads after their present run.
 pub struct Lane {
@@ -67,6 +86,7 @@ struct Queue {
 
 struct Item {
     tensor: Tensor,
+    purpose: Purpose,
     wanted: Arc<Wanted>,
     reply: oneshot::Sender<Result<Vec<Array>, EngineError>>,
 }
@@ -180,7 +200,7 @@ impl Lane {
     ///
     /// # Errors
     /// [`EngineError::Full`], or [`EngineError::Closed`] where the threads are gone.
-    pub fn submit(&self, tensor: Tensor) -> Result<Ticket, EngineError> {
+    pub fn submit(&self, tensor: Tensor, purpose: Purpose) -> Result<Ticket, EngineError> {
         let (reply, receiver) = oneshot::channel();
         let wanted = Arc::new(Wanted::default());
         let mut queue = lock(&self.shared.queue);
@@ -191,7 +211,7 @@ impl Lane {
         if queue.items.len() >= capacity {
             return Err(EngineError::Full { capacity });
         }
-        queue.items.push_back(Item { tensor, wanted: Arc::clone(&wanted), reply });
+        queue.items.push_back(Item { tensor, purpose, wanted: Arc::clone(&wanted), reply });
         self.shared.stats.queued.store(queue.items.len(), Ordering::Relaxed);
         drop(queue);
         self.shared.arrived.notify_one();
@@ -312,7 +332,8 @@ impl Shared {
         self.stats.busy_nanos.fetch_add(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.stats.runs.fetch_add(1, Ordering::Relaxed);
         self.stats.items.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        (self.on_batch)(batch.len(), elapsed);
+        let for_clients = batch.iter().filter(|item| item.purpose == Purpose::Serve).count();
+        (self.on_batch)(BatchRun { items: batch.len(), for_clients, elapsed });
         let outputs = outputs?;
         (0..batch.len())
             .map(|index| outputs.iter().map(|output| output.item(index)).collect::<Option<Vec<_>>>())
@@ -394,7 +415,7 @@ mod tests {
         let fake = Fake { poison, gate: gated.then_some(gate_receiver), entered: entered_sender };
         let settings = LaneSettings { name: "fake", limits: BatchLimits { items: 4, elements: 1000 }, capacity };
         let open = vec![move || Ok(Box::new(fake) as Box<dyn Engine>)];
-        Bench { lane: Lane::start(settings, open, Arc::new(|_, _| {})).unwrap(), gate, entered }
+        Bench { lane: Lane::start(settings, open, Arc::new(|_| {})).unwrap(), gate, entered }
     }
 
     fn item(first: f32, width: usize) -> Tensor {
@@ -408,8 +429,9 @@ mod tests {
     #[tokio::test]
     async fn every_caller_gets_its_own_answer() {
         let bench = bench(None, true, 100);
-        let tickets: Vec<Ticket> =
-            (0..20_u8).map(|i| bench.lane.submit(item(f32::from(i), 2 + usize::from(i % 3))).unwrap()).collect();
+        let tickets: Vec<Ticket> = (0..20_u8)
+            .map(|i| bench.lane.submit(item(f32::from(i), 2 + usize::from(i % 3)), Purpose::Serve).unwrap())
+            .collect();
         for _ in 0..20 {
             bench.gate.send(()).unwrap();
         }
@@ -422,10 +444,10 @@ mod tests {
     #[tokio::test]
     async fn a_batch_that_fails_costs_only_the_culprit() {
         let bench = bench(Some(2.0), true, 100);
-        let blocker = bench.lane.submit(item(9.0, 7)).unwrap();
+        let blocker = bench.lane.submit(item(9.0, 7), Purpose::Serve).unwrap();
         assert_eq!(bench.entered.recv().unwrap(), 1);
         let tickets: Vec<Ticket> =
-            [1.0, 2.0, 3.0].into_iter().map(|i| bench.lane.submit(item(i, 2)).unwrap()).collect();
+            [1.0, 2.0, 3.0].into_iter().map(|i| bench.lane.submit(item(i, 2), Purpose::Serve).unwrap()).collect();
         for _ in 0..5 {
             bench.gate.send(()).unwrap();
         }
@@ -441,11 +463,11 @@ mod tests {
     #[tokio::test]
     async fn a_run_that_nobody_wants_is_stopped() {
         let bench = bench(None, true, 100);
-        let ticket = bench.lane.submit(item(1.0, 2)).unwrap();
+        let ticket = bench.lane.submit(item(1.0, 2), Purpose::Serve).unwrap();
         assert_eq!(bench.entered.recv().unwrap(), 1);
         drop(ticket);
         // The gate was never opened: only the stop lets the thread take the next item.
-        let next = bench.lane.submit(item(2.0, 2)).unwrap();
+        let next = bench.lane.submit(item(2.0, 2), Purpose::Serve).unwrap();
         assert_eq!(bench.entered.recv().unwrap(), 1);
         bench.gate.send(()).unwrap();
         assert_eq!(first(&next.outputs().await), 2.0);
@@ -454,9 +476,12 @@ mod tests {
     #[tokio::test]
     async fn a_run_goes_on_while_one_item_is_wanted() {
         let bench = bench(None, true, 100);
-        let blocker = bench.lane.submit(item(0.0, 7)).unwrap();
+        let blocker = bench.lane.submit(item(0.0, 7), Purpose::Serve).unwrap();
         assert_eq!(bench.entered.recv().unwrap(), 1);
-        let (leaves, stays) = (bench.lane.submit(item(1.0, 2)).unwrap(), bench.lane.submit(item(2.0, 2)).unwrap());
+        let (leaves, stays) = (
+            bench.lane.submit(item(1.0, 2), Purpose::Serve).unwrap(),
+            bench.lane.submit(item(2.0, 2), Purpose::Serve).unwrap(),
+        );
         bench.gate.send(()).unwrap();
         assert_eq!(first(&blocker.outputs().await), 0.0);
         assert_eq!(bench.entered.recv().unwrap(), 2);
@@ -466,12 +491,18 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_the_clients_as_far_as_its_items_are() {
+        let serving = |for_clients| BatchRun { items: 4, for_clients, elapsed: Duration::from_secs(8) }.serving();
+        assert_eq!([0, 1, 4].map(serving), [0, 2, 8].map(Duration::from_secs));
+    }
+
+    #[test]
     fn a_full_queue_refuses() {
         let bench = bench(None, true, 1);
-        let _running = bench.lane.submit(item(1.0, 2)).unwrap();
+        let _running = bench.lane.submit(item(1.0, 2), Purpose::Serve).unwrap();
         assert_eq!(bench.entered.recv().unwrap(), 1);
-        let _waiting = bench.lane.submit(item(2.0, 2)).unwrap();
-        assert!(matches!(bench.lane.submit(item(3.0, 2)), Err(EngineError::Full { capacity: 1 })));
+        let _waiting = bench.lane.submit(item(2.0, 2), Purpose::Serve).unwrap();
+        assert!(matches!(bench.lane.submit(item(3.0, 2), Purpose::Serve), Err(EngineError::Full { capacity: 1 })));
         let _ = bench.gate.send(());
     }
 
@@ -479,7 +510,7 @@ mod tests {
     fn an_engine_that_does_not_open_fails_the_start() {
         let settings = LaneSettings { name: "fake", limits: BatchLimits { items: 1, elements: 1 }, capacity: 1 };
         let open = vec![|| Err(EngineError::Open { path: "det.onnx".into(), cause: "no".into() })];
-        assert!(matches!(Lane::start(settings, open, Arc::new(|_, _| {})), Err(EngineError::Open { .. })));
+        assert!(matches!(Lane::start(settings, open, Arc::new(|_| {})), Err(EngineError::Open { .. })));
     }
 
     struct Panics;
@@ -493,9 +524,8 @@ mod tests {
     #[tokio::test]
     async fn a_thread_that_panics_leaves_nobody_waiting() {
         let settings = LaneSettings { name: "fake", limits: BatchLimits { items: 1, elements: 1 }, capacity: 5 };
-        let lane =
-            Lane::start(settings, vec![|| Ok(Box::new(Panics) as Box<dyn Engine>)], Arc::new(|_, _| {})).unwrap();
-        let ticket = lane.submit(item(1.0, 1)).unwrap();
+        let lane = Lane::start(settings, vec![|| Ok(Box::new(Panics) as Box<dyn Engine>)], Arc::new(|_| {})).unwrap();
+        let ticket = lane.submit(item(1.0, 1), Purpose::Serve).unwrap();
         assert!(matches!(ticket.outputs().await, Err(EngineError::Closed)));
     }
 }

@@ -9,7 +9,7 @@ mod onnx;
 mod pick;
 mod tensor;
 
-pub use lane::{Lane, LaneSettings, LaneStats, Ticket};
+pub use lane::{BatchRun, Lane, LaneSettings, LaneStats, Ticket};
 pub use onnx::{OnnxEngine, OnnxRuntime, OnnxSettings};
 pub use pick::{BatchLimits, Waiting, pick};
 pub use tensor::{Array, Tensor};

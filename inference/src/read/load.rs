@@ -1,6 +1,6 @@
 //! Opens everything that a reader needs, and proves it by reading.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use ocr_api::{
     LoadStage, ModelRef,
@@ -11,7 +11,7 @@ use tokio::{runtime::Handle, sync::Semaphore};
 use super::{Inner, Lanes, Limits, Reader, Strategy, self_test};
 use crate::{
     decode::{DecodePool, PoolSettings},
-    engine::{BatchLimits, Engine, EngineError, Lane, LaneSettings, OnnxRuntime, OnnxSettings},
+    engine::{BatchLimits, BatchRun, Engine, EngineError, Lane, LaneSettings, OnnxRuntime, OnnxSettings},
     meter::Meter,
     models::{Bundle, BundleError, UnsupportedLanguage, open_model},
 };
@@ -167,11 +167,11 @@ fn lanes(
                 }
             });
             let meter = Arc::clone(meter);
-            let on_batch = move |items: usize, elapsed: Duration| {
+            let on_batch = move |batch: BatchRun| {
                 meter.engine_progress();
-                meter.engine_worked(0.0, elapsed);
-                if network == "recognise" {
-                    meter.batch(items);
+                meter.busy(batch.serving());
+                if network == "recognise" && batch.for_clients > 0 {
+                    meter.batch(batch.items);
                 }
             };
             let limits = BatchLimits { items: items.max(1), elements: BATCH_ELEMENTS };

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     decode::{DecodeOptions, DecodePool, Password},
     engine::Lane,
-    meter::Meter,
+    meter::{Meter, Purpose},
     models::Dictionary,
     plan::Orientation,
 };
@@ -51,6 +51,7 @@ pub struct ReadOptions {
     pub min_confidence: f32,
     /// When the request ends; work past it is given up.
     pub deadline: Instant,
+    pub purpose: Purpose,
 }
 
 /// Reads documents. Cheap to clone; all clones share the networks and the decode processes.
@@ -214,11 +215,4 @@ fn out_of_range(page: u32, page_count: u32) -> ErrorDetail {
         ErrorCode::PageOutOfRange,
         format!("page {page} was asked for and the document has {pages}; ask for pages from 1 to {page_count}"),
     )
-}
-
-impl Inner {
-    /// Counts work in units that no hardware changes.
-    fn count_units(&self, units: f64) {
-        self.meter.engine_worked(units, Duration::ZERO);
-    }
 }

@@ -15,7 +15,7 @@ use crate::{
     decode::{Bitmap, DecodedPage},
     detect::{self, TextBox},
     engine::{Array, EngineError, Lane, Tensor},
-    meter::Stage,
+    meter::{Purpose, Stage},
     plan::{self, Orientation, Turn},
     recognise::{self, Cut, LineFormat, Steps},
 };
@@ -39,7 +39,7 @@ pub(super) async fn read(
     let (width, height) = (decoded.bitmap.width(), decoded.bitmap.height());
     let (dpi, dpi_lowered) = (decoded.dpi, decoded.dpi_lowered);
     let bitmap = Arc::new(decoded.bitmap);
-    let result = match cancel.run_until_cancelled(lines(inner, &bitmap, options.orientation)).await {
+    let result = match cancel.run_until_cancelled(lines(inner, &bitmap, options)).await {
         Some(result) => result,
         None => Err(Fault::Cancelled),
     };
@@ -58,7 +58,7 @@ pub(super) async fn read(
                 elapsed_ms: elapsed_ms(),
             };
             let page = blocking(move || assemble::page(&found.lines, &facts)).await;
-            inner.meter.stage(Stage::Assemble, assembling.elapsed());
+            inner.meter.stage(options.purpose, Stage::Assemble, assembling.elapsed());
             page.unwrap_or_else(|fault| failed(page_number, fault.into(), elapsed_ms()))
         }
         Err(fault) => {
@@ -98,6 +98,13 @@ struct Found {
     boxes: usize,
 }
 
+/// A page that lines are cut from.
+struct Sheet {
+    bitmap: Arc<Bitmap>,
+    turn: Turn,
+    purpose: Purpose,
+}
+
 /// Why a page could not be read.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
@@ -130,7 +137,8 @@ impl From<Fault> for ErrorDetail {
     }
 }
 
-async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, orientation: Orientation) -> Result<Found, Fault> {
+async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, options: &ReadOptions) -> Result<Found, Fault> {
+    let purpose = options.purpose;
     let _work = inner.meter.engine_work();
     let planning = Instant::now();
     let given = page;
@@ -141,9 +149,9 @@ async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, orientation: Orientation)
         let resample = inner.detector.resample;
         blocking(move || Arc::new(detect::resized(&page, width, height, resample))).await?
     };
-    let turn = match orientation {
+    let turn = match options.orientation {
         Orientation::Fixed(turn) => turn,
-        Orientation::Auto => upright_by(inner, &resized).await?,
+        Orientation::Auto => upright_by(inner, &resized, purpose).await?,
     };
     let (tensor, detector_width) = {
         let normalise = inner.detector.normalise;
@@ -153,11 +161,11 @@ async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, orientation: Orientation)
         })
         .await?
     };
-    inner.meter.stage(Stage::Plan, planning.elapsed());
+    inner.meter.stage(purpose, Stage::Plan, planning.elapsed());
 
     let detecting = Instant::now();
-    let outputs = inner.lanes.detect.submit(tensor)?.outputs().await?;
-    inner.count_units(inner.cost.detect_megapixel * f64::from(width) * f64::from(height) / 1e6);
+    let outputs = inner.lanes.detect.submit(tensor, purpose)?.outputs().await?;
+    inner.meter.worked(purpose, inner.cost.detect_megapixel * f64::from(width) * f64::from(height) / 1e6);
 
     // The page as the detector saw it: turned by quarters, its sides change places.
     let seen = |page: &Bitmap| match turn {
@@ -178,15 +186,16 @@ async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, orientation: Orientation)
             found: "something else".to_owned(),
         })?
     };
-    inner.meter.stage(Stage::Detect, detecting.elapsed());
+    inner.meter.stage(purpose, Stage::Detect, detecting.elapsed());
 
     let recognising = Instant::now();
     let count = boxes.len();
-    let mut lines = recognise_all(inner, page, boxes, turn).await?;
+    let sheet = Sheet { bitmap: Arc::clone(page), turn, purpose };
+    let mut lines = recognise_all(inner, &sheet, boxes).await?;
     for line in &mut lines {
         line.corners = plan::resampled_corners(line.corners, seen(page), seen(given));
     }
-    inner.meter.stage(Stage::Recognise, recognising.elapsed());
+    inner.meter.stage(purpose, Stage::Recognise, recognising.elapsed());
     Ok(Found { lines, turn, boxes: count })
 }
 
@@ -203,28 +212,23 @@ async fn sized(inner: &Arc<Inner>, page: &Arc<Bitmap>) -> Result<Arc<Bitmap>, Fa
 }
 
 /// How the page must be turned to stand upright, by the model; not at all where it is not sure.
-async fn upright_by(inner: &Arc<Inner>, page: &Arc<Bitmap>) -> Result<Turn, Fault> {
+async fn upright_by(inner: &Arc<Inner>, page: &Arc<Bitmap>, purpose: Purpose) -> Result<Turn, Fault> {
     let (Some(lane), Some(model)) = (&inner.lanes.orientation, &inner.orientation) else { return Ok(Turn::None) };
     let (page, model) = (Arc::clone(page), model.clone());
     let threshold = model.threshold;
     let input = blocking(move || plan::orientation_input(&page, &model)).await?;
-    let outputs = lane.submit(input)?.outputs().await?;
+    let outputs = lane.submit(input, purpose)?.outputs().await?;
     Ok(plan::upright_turn(outputs.first().and_then(Array::floats).unwrap_or_default(), threshold))
 }
 
 /// Reads the lines in the boxes. Longest first, so that no long line is left for the end while other threads idle.
-async fn recognise_all(
-    inner: &Arc<Inner>,
-    page: &Arc<Bitmap>,
-    boxes: Vec<TextBox>,
-    turn: Turn,
-) -> Result<Vec<ReadLine>, Fault> {
+async fn recognise_all(inner: &Arc<Inner>, sheet: &Sheet, boxes: Vec<TextBox>) -> Result<Vec<ReadLine>, Fault> {
     let mut boxes = boxes;
     if let (Some(lane), Some(model)) = (&inner.lanes.line_orientation, &inner.line_orientation) {
         let format = LineFormat::from(model);
         for chunk in boxes.chunks_mut(CHUNK) {
             let cuts: Vec<Cut> = chunk.iter().map(|found| recognise::cut(found.corners, &format)).collect();
-            let outputs = run_lines(lane, page, cuts, turn, format).await?;
+            let outputs = run_lines(lane, sheet, cuts, format).await?;
             for (found, output) in chunk.iter_mut().zip(outputs) {
                 let scores = output.first().and_then(Array::floats).unwrap_or_default();
                 if scores.get(1).is_some_and(|&upside_down| upside_down > model.threshold) {
@@ -238,7 +242,7 @@ async fn recognise_all(
     cuts.sort_by_key(|cut| std::cmp::Reverse(cut.padded));
     let chunks: Vec<Vec<Cut>> = cuts.chunks(CHUNK).map(<[Cut]>::to_vec).collect();
     let lines: Vec<Vec<ReadLine>> = stream::iter(chunks)
-        .map(|chunk| recognise_chunk(inner, page, chunk, turn, format))
+        .map(|chunk| recognise_chunk(inner, sheet, chunk, format))
         .buffered(CHUNKS_IN_WORK)
         .try_collect()
         .await?;
@@ -247,18 +251,18 @@ async fn recognise_all(
 
 async fn recognise_chunk(
     inner: &Arc<Inner>,
-    page: &Arc<Bitmap>,
+    sheet: &Sheet,
     cuts: Vec<Cut>,
-    turn: Turn,
     format: LineFormat,
 ) -> Result<Vec<ReadLine>, Fault> {
-    let outputs = run_lines(&inner.lanes.recognise, page, cuts.clone(), turn, format).await?;
+    let purpose = sheet.purpose;
+    let outputs = run_lines(&inner.lanes.recognise, sheet, cuts.clone(), format).await?;
     let inner = Arc::clone(inner);
     blocking(move || {
         let mut lines = Vec::with_capacity(cuts.len());
         for (cut, output) in cuts.iter().zip(outputs) {
             // A line counts as its share of one of 320 pixels, the width that the weights are given for.
-            inner.count_units(inner.cost.recognise_line * f64::from(cut.padded) / 320.0);
+            inner.meter.worked(purpose, inner.cost.recognise_line * f64::from(cut.padded) / 320.0);
             let steps = Steps::new(&output, &inner.recogniser).map_err(|error| EngineError::Output {
                 network: "recognise",
                 expected: error.expected,
@@ -277,14 +281,8 @@ async fn recognise_chunk(
 }
 
 /// Cuts lines out of the page and runs each through a network; outputs in the order of the cuts.
-async fn run_lines(
-    lane: &Lane,
-    page: &Arc<Bitmap>,
-    cuts: Vec<Cut>,
-    turn: Turn,
-    format: LineFormat,
-) -> Result<Vec<Vec<Array>>, Fault> {
-    let page = Arc::clone(page);
+async fn run_lines(lane: &Lane, sheet: &Sheet, cuts: Vec<Cut>, format: LineFormat) -> Result<Vec<Vec<Array>>, Fault> {
+    let (page, turn) = (Arc::clone(&sheet.bitmap), sheet.turn);
     let tensors: Vec<Tensor> = blocking(move || {
         #[expect(clippy::cast_precision_loss, reason = "sides of a page are far below 2^24")]
         let (width, height) = (page.width() as f32, page.height() as f32);
@@ -294,7 +292,8 @@ async fn run_lines(
         cuts.iter().map(|cut| recognise::line(&page, &on_page(cut), &format)).collect()
     })
     .await?;
-    let tickets = tensors.into_iter().map(|tensor| lane.submit(tensor)).collect::<Result<Vec<_>, _>>()?;
+    let tickets =
+        tensors.into_iter().map(|tensor| lane.submit(tensor, sheet.purpose)).collect::<Result<Vec<_>, _>>()?;
     let mut outputs = Vec::with_capacity(tickets.len());
     for ticket in tickets {
         outputs.push(ticket.outputs().await?);

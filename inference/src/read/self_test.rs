@@ -7,7 +7,10 @@ use ocr_api::{ErrorDetail, proof};
 use tokio_util::sync::CancellationToken;
 
 use super::{ReadOptions, Reader};
-use crate::plan::{Orientation, Turn};
+use crate::{
+    meter::Purpose,
+    plan::{Orientation, Turn},
+};
 
 /// Longest that the self-test may take.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -37,6 +40,7 @@ async fn read(reader: &Reader, bytes: Vec<u8>) -> Result<String, String> {
         password: None,
         min_confidence: 0.0,
         deadline: Instant::now() + LIMIT,
+        purpose: Purpose::Prove,
     };
     let failed = |error: &ErrorDetail| format!("{}: {}", error.code, error.message);
     let mut document =

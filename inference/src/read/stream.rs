@@ -79,10 +79,10 @@ async fn decode_pages(job: Job, cancel: CancellationToken, sender: mpsc::Sender<
             let slot = sender.reserve().await.ok()?;
             let waiting = std::time::Instant::now();
             let place = Arc::clone(&inner.places).acquire_owned().await.ok()?;
-            inner.meter.stage(Stage::Queue, waiting.elapsed());
+            inner.meter.stage(options.purpose, Stage::Queue, waiting.elapsed());
             let decoding = std::time::Instant::now();
             let decoded = document.page(index).await;
-            inner.meter.stage(Stage::Decode, decoding.elapsed());
+            inner.meter.stage(options.purpose, Stage::Decode, decoding.elapsed());
             Some((slot, place, decoded))
         };
         let Some(Some((slot, place, decoded))) = cancel.run_until_cancelled(pending).await else { return };

@@ -131,7 +131,7 @@ impl Work {
             return Err(ApiError::new(ErrorCode::BadRequest, message));
         }
         let turn = self.place.turn().await.ok_or_else(ApiError::internal)?;
-        self.app.meter.stage(Stage::Queue, self.record.processing());
+        self.app.meter.stage(self.record.purpose(), Stage::Queue, self.record.processing());
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
         let began = Instant::now();
@@ -142,6 +142,7 @@ impl Work {
             password: upload.password.or(ask.password),
             min_confidence: ask.min_confidence,
             deadline: self.deadline.at.into_std(),
+            purpose: self.record.purpose(),
         };
         let stream = backend.open(upload.bytes, options, cancel).await?;
         Ok(Open { stream, began, _cancel: guard, _turn: turn })
@@ -181,7 +182,7 @@ impl Work {
                 Err(_) => return Err(ApiError::internal()),
             },
         };
-        self.app.meter.stage(Stage::Render, rendering.elapsed());
+        self.app.meter.stage(self.record.purpose(), Stage::Render, rendering.elapsed());
         Ok(([(header::CONTENT_TYPE, format.content_type())], bytes).into_response())
     }
 

@@ -174,7 +174,7 @@ pub(super) async fn load(app: Arc<App>) -> Result<(), LoadError> {
         state.begin(attempt);
         match attempt_on_thread(&app.loader, state, &app.meter).await {
             Ok(backend) => {
-                ready(state, backend, &app.meter);
+                ready(state, backend);
                 return Ok(());
             }
             Err(error @ LoadError::OutOfMemory { .. }) => return Err(error),
@@ -190,10 +190,8 @@ pub(super) async fn load(app: Arc<App>) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn ready(state: &LoadState, backend: Arc<dyn Backend>, meter: &Meter) {
+fn ready(state: &LoadState, backend: Arc<dyn Backend>) {
     let (model, engine) = (backend.model(), backend.engine());
-    // The warm-up is over: what comes now counts.
-    meter.start_counting();
     state.finish(backend);
     let progress = state.progress();
     tracing::info!(

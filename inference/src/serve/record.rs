@@ -8,7 +8,7 @@ use std::{
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, Method, header},
+    http::{HeaderMap, HeaderValue, Method, header},
     middleware::Next,
     response::Response,
 };
@@ -22,6 +22,7 @@ use super::{
     metrics::{OTHER_ROUTE, ROUTES},
     request::RequestId,
 };
+use crate::meter::Purpose;
 
 /// A request that is being answered. Where it is dropped before its end, its client has left.
 pub(super) struct Record {
@@ -29,8 +30,7 @@ pub(super) struct Record {
     route: &'static str,
     id: RequestId,
     began: Instant,
-    /// It proves that the server reads, and counts in no metric.
-    proves: bool,
+    purpose: Purpose,
     figures: Mutex<Figures>,
 }
 
@@ -66,6 +66,11 @@ impl Record {
         self.figures().processing.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
+    /// What the request is for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
     /// Notes a page.
     pub fn page(&self, success: bool, lines: usize) {
         {
@@ -74,7 +79,7 @@ impl Record {
             figures.pages_failed += u32::from(!success);
             figures.lines += lines;
         }
-        if !self.proves {
+        if self.purpose == Purpose::Serve {
             self.app.metrics.page(success, lines);
         }
     }
@@ -94,7 +99,7 @@ impl Record {
             (figures.processing, figures.pages, figures.pages_failed, figures.lines)
         };
         let took = processing.map(|since| since.elapsed());
-        if !self.proves {
+        if self.purpose == Purpose::Serve {
             self.app.metrics.answered(self.route, code);
             if let Some(took) = took {
                 self.app.metrics.processed(self.route, took);
@@ -131,6 +136,10 @@ impl Drop for Record {
     }
 }
 
+fn purpose(headers: &HeaderMap) -> Purpose {
+    if headers.contains_key(ocr_api::header::PROOF) { Purpose::Prove } else { Purpose::Serve }
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -150,7 +159,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
             route,
             id: id.clone(),
             began: Instant::now(),
-            proves: request.headers().contains_key(ocr_api::header::PROOF),
+            purpose: purpose(request.headers()),
             figures: Mutex::default(),
         })
     });

@@ -18,7 +18,7 @@ type Case = fn(&Server) -> anyhow::Result<()>;
 fn main() -> ExitCode {
     let server = Arc::new(SharedServer::new(Options::new()));
     let mut suite = Suite::new();
-    let cases: [(&str, Case); 20] = [
+    let cases: [(&str, Case); 21] = [
         ("a_scan_is_answered_with_every_field", answers::scan),
         ("a_pdf_is_answered_page_by_page_with_its_resolution", answers::pages_of_a_pdf),
         ("the_three_routes_give_the_same_base_answer", answers::routes),
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         ("metrics_have_the_names_that_are_promised", operation::metrics),
         ("status_tells_the_model_that_answers_name", operation::status),
         ("the_stand_in_for_pods_answers_as_a_server_does", operation::recorded),
+        ("the_page_of_a_proof_counts_nowhere", operation::proof_page),
         ("the_admin_paths_are_not_on_the_public_port", operation::ports),
         ("the_description_names_every_path_and_resolves", operation::openapi),
         ("broken_http_does_not_hurt", refusals::broken_http),

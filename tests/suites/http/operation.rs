@@ -210,10 +210,26 @@ pub fn recorded(server: &Server) -> anyhow::Result<()> {
     let differ: Vec<&String> =
         recorded.symmetric_difference(&real).filter(|field| !field.starts_with("/memory/limit_bytes")).collect();
     ensure!(differ.is_empty(), "only one of the recording and the server has {differ:?}");
+    Ok(())
+}
+
+/// The page of the operator's proof is read like any other, and counts in no metric.
+pub fn proof_page(server: &Server) -> anyhow::Result<()> {
+    let figures = || -> anyhow::Result<Vec<f64>> {
+        let metrics = server.metrics()?;
+        let names = ["ocr_answers_total", "ocr_pages_total", "ocr_units_total", "ocr_busy_seconds_total"];
+        let stages = ["ocr_stage_seconds_count", "ocr_batch_size_count", "ocr_processing_seconds_count"];
+        names.into_iter().chain(stages).map(|name| metrics.sum(name)).collect()
+    };
+    let before = figures()?;
     let page = server.api().request(Method::POST, "/v1/ocr?format=text").header(header::PROOF, "1");
     let read = send(page.body(proof::page()))?;
     ensure!(read.status == 200, "{}", read.text());
-    proof::check(&read.text()).map_err(anyhow::Error::msg)
+    proof::check(&read.text()).map_err(anyhow::Error::msg)?;
+    ensure!(figures()? == before, "{:?} before the proof, {:?} after it", before, figures()?);
+    server.api().post("/v1/ocr", proof::page())?;
+    ensure!(figures()?.iter().zip(&before).all(|(now, before)| now > before), "a client's page did not count");
+    Ok(())
 }
 
 /// Paths of all fields, with the type of their values.

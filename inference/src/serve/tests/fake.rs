@@ -224,8 +224,6 @@ impl FakeLoader {
 impl Loader for FakeLoader {
     fn load(&self, progress: &Progress, meter: &Arc<Meter>) -> Result<Arc<dyn Backend>, LoadError> {
         progress.stage(LoadStage::Open);
-        // A warm-up page, which must count nowhere.
-        meter.engine_worked(1000.0, Duration::from_secs(1000));
         meter.engine_progress();
         let attempt = self.attempts.lock().unwrap().pop().unwrap_or(Attempt::Succeeds);
         match attempt {

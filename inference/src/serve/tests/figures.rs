@@ -55,9 +55,10 @@ async fn every_series_is_there_at_zero_before_the_first_request() {
 }
 
 #[tokio::test]
-async fn requests_pages_and_lines_are_counted_and_the_warm_up_is_not() {
+async fn requests_pages_and_lines_are_counted_and_proofs_are_not() {
     let bench = Bench::new().await;
-    assert_eq!((bench.metric("ocr_units_total").await, bench.metric("ocr_busy_seconds_total").await), (0.0, 0.0));
+    let proof = Request::post("/v1/ocr").header("x-ocr-proof", "1").body(Body::from("pages:3")).unwrap();
+    bench.call(proof).await.ok();
     bench.post("/v1/ocr/receipt", "pages:3 fail:2").await.ok();
     bench.post("/v1/ocr", "refuse:undecodable").await;
     bench.post("/nowhere", "").await;
