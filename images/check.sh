@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # The test of the images:
 #
-#   check.sh            builds them here and in a clone in another folder with caches of its own (minutes), compares the
-#                       digests, looks into them, does what README.md says to push and load them, and runs them
-#   check.sh --quick    the same, but the clone takes the programs, models and libraries from here and compiles nothing
+#   check.sh                   builds them here and in a clone in another folder with caches of its own (a quarter of an
+#                              hour), compares the digests, looks into them, does what README.md says to push and load
+#                              them, and runs them
+#   check.sh --quick FOLDER    the same, of the programs in the folder: nothing is compiled, and the clone takes models and
+#                              libraries from here
 #
 # It needs root for its containers. The tools that it needs besides it unpacks from Debian's packages and does not install.
 # Uncommitted changes are in both builds.
@@ -11,11 +13,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C
 quick=
-case "${1:-}" in
---quick) quick=1 ;;
-"") ;;
+case "$#:${1:-}" in
+2:--quick) quick=$(realpath "$2") ;;
+0:) ;;
 *)
-    echo "usage: $0 [--quick]" >&2
+    echo "usage: $0 [--quick FOLDER]" >&2
     exit 2
     ;;
 esac
@@ -68,17 +70,19 @@ commands() {
 # --- Two builds
 
 names=(inference operator)
-operator=()
-if ! grep -qs '^name = "ocr-operator"' operator/Cargo.toml; then
-    # Until there is an operator: a program that is linked against the same library.
-    printf '#include <stdio.h>\nint main(void) { puts("stand-in"); return 0; }\n' |
-        cc -O2 -s -x c - -o "$work/ocr-operator"
-    operator=(--binary "$work/ocr-operator")
-fi
+declare -A PROGRAM=([inference]=ocr [operator]=ocr-operator)
+# In the folder of a checkout.
+build() {
+    local name binary
+    for name in "${names[@]}"; do
+        binary=()
+        if [ -n "$quick" ]; then binary=(--binary "$quick/${PROGRAM[$name]}"); fi
+        scripts/images.sh "${binary[@]}" "$name"
+    done
+}
 
 echo "==> images"
-scripts/images.sh inference
-scripts/images.sh "${operator[@]}" operator
+build
 
 echo "==> the same from a clone in another folder"
 other=$work/another/folder
@@ -88,21 +92,19 @@ git ls-files -z --cached --others --exclude-standard |
     tar -c --null --files-from=- --ignore-failed-read --warning=no-failed-read | tar -x -C "$other"
 build_there() {
     cd "$other"
-    local program=()
     if [ -n "$quick" ]; then
-        mkdir -p target/images/rust/release
         cp -R "$OLDPWD/assets" .
-        cp "$out/rust/release/ocr-assets" target/images/rust/release/
-        program=(--binary "$out/rust/release/ocr")
-        if ! ((${#operator[@]})); then operator=(--binary "$out/rust/release/ocr-operator"); fi
+        local tool
+        for tool in target/{checked,release}/ocr-assets; do
+            if [ -x "$OLDPWD/$tool" ]; then install -D "$OLDPWD/$tool" "$tool"; fi
+        done
     else
         # The settings of cargo say where its registry is.
         mkdir -p "$work/cargo"
         cp "${CARGO_HOME:-$HOME/.cargo}"/config* "$work/cargo/" 2>/dev/null || true
         export CARGO_HOME=$work/cargo PIP_CACHE_DIR=$work/pip
     fi
-    scripts/images.sh "${program[@]}" inference
-    scripts/images.sh "${operator[@]}" operator
+    build
 }
 (build_there)
 for name in "${names[@]}"; do
@@ -114,8 +116,7 @@ done
 second_run_builds_nothing() {
     local before
     before=$(stat -c %Y.%i "$out"/*.tar)
-    scripts/images.sh "${operator[@]}" operator
-    scripts/images.sh inference
+    build
     [ "$before" = "$(stat -c %Y.%i "$out"/*.tar)" ]
 }
 labels() {
@@ -259,13 +260,7 @@ in_container() {
 phrase='regulations for the consular courts of the United States in Japan'
 reads() { in_container read inference /usr/bin/ocr read /documents/senate-1871.jpg | grep -F "$phrase"; }
 is_sandboxed() { in_container sandbox inference /usr/bin/ocr sandbox; }
-operator_starts() {
-    if ((${#operator[@]})); then
-        in_container operator operator | grep -x stand-in
-    else
-        in_container operator operator /usr/bin/ocr-operator --version | grep -F "$version"
-    fi
-}
+operator_starts() { in_container operator operator /usr/bin/ocr-operator --version | grep -F "$version"; }
 serves() {
     local server pid status
     in_container serve inference >"$work/serve.log" 2>&1 &

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the container images without a registry, from programs built on this machine:
 #
-#   images.sh [--binary FILE] [inference|operator]...        without a name: those whose program is in the workspace
+#   images.sh [--binary FILE] [inference|operator]...        without a name: both
 #
 #   target/images/NAME.tar       an OCI archive, named localhost/ocr-NAME:VERSION, so that no cluster that lacks it asks a
 #                                registry for it
@@ -42,8 +42,7 @@ cd "$(dirname "$0")/.."
 out=$PWD/target/images
 rust=$out/rust
 if ((!${#names[@]})); then
-    names=(inference)
-    if grep -qs '^name = "ocr-operator"' operator/Cargo.toml; then names+=(operator); fi
+    names=(inference operator)
 fi
 if [ -n "$binary" ] && ((${#names[@]} != 1)); then
     echo "--binary is for one image: name it" >&2
