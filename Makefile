@@ -87,6 +87,10 @@ cluster-status: ## What of that cluster runs, and how it is
 images: ## The container images: target/images/*.tar
 	@scripts/images.sh
 
+.PHONY: images-check
+images-check: ## Builds the images twice, the second time in a clone without caches, and tries them; writes docs/proof/images-check.txt
+	scripts/proof.sh images-check images/check.sh
+
 .PHONY: e2e
 e2e: ## The suites of a real cluster, short: make e2e, or one of them with CASE="a part of its name"
 	cargo build $(CHECKED) --bins --tests

@@ -23,8 +23,10 @@ assets() { make --no-print-directory assets PROFILE=checked; }
 units() { cargo test "${CARGO_ARGS[@]}" --lib --bins 2>&1 | tee -a "$LOG"; }
 peers() { scripts/peers.sh rapidocr; }
 cluster_programs() { tests/cluster/lib/packages.sh && tests/cluster/build.sh; }
-cluster() { tests/cluster/check.sh --quick; }
-e2e() { within 9 e2e scripts/e2e.sh e2e; }
+cluster() { within 2 cluster tests/cluster/check.sh --quick; }
+e2e() { within 8 e2e scripts/e2e.sh e2e; }
+# Of the programs that the suite before it ran.
+images() { within 2 images images/check.sh --quick target/e2e; }
 control_plane() { within 6 control_plane scripts/e2e.sh control_plane; }
 suites() {
     local entry status=0
@@ -53,15 +55,17 @@ summary() {
                 if ($field == "ignored;") ignored += $(field - 1)
             }
         }
+        # The checks in shell.
+        /^[0-9]+ passed, [0-9]+ failed/ { passed += $1; failed += $3; ignored += $5 }
         END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }' "$LOG"
 }
 
 mkdir -p target && : >"$LOG"
 plan "install what is missing=60" "format=5" "lints=120" "licences and bans=20" "build programs and tests=240" \
     "bring models and native libraries=90" "unit tests=20" "the program to compare with=60" "programs of the test cluster=600" \
-    "suites=420" "the test cluster=60" "on a real node=600" "against a control plane=300"
+    "suites=420" "the test cluster=60" "on a real node=420" "container images=90" "against a control plane=300"
 step system && step format && step lints && step licences && step build && step assets && step units && step peers &&
-    step cluster_programs && step suites && step cluster && step e2e && step control_plane
+    step cluster_programs && step suites && step cluster && step e2e && step images && step control_plane
 status=$?
 if ((status)); then echo "see above for what failed; all output of the tests is in $LOG" >&2; fi
 summary

@@ -19,7 +19,7 @@ use crate::{
     program::{self, under_test},
 };
 
-/// A replica. Killed when dropped.
+/// A replica. Asked to end when dropped, so that it gives its lease back and the next need not wait for it.
 pub struct Operator {
     child: Child,
     /// Its name: in the lease, and in its `User-Agent`.
@@ -118,8 +118,11 @@ impl Operator {
 impl Drop for Operator {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.signal(Signal::TERM);
+        if self.wait().is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 

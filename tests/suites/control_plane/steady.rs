@@ -16,8 +16,8 @@ const POOLS: u32 = 20;
 const SETTLE: Duration = Duration::from_secs(35);
 
 pub fn run(cluster: &'static Cluster) -> anyhow::Result<()> {
-    // Long enough for a proof that is due every five minutes.
-    let watched = Duration::from_secs(if is_long() { 330 } else { 45 });
+    // Longer than a resync; long enough for a proof that is due every five minutes.
+    let watched = Duration::from_secs(if is_long() { 330 } else { 40 });
     let fleet = Fleet::new(cluster, 5, POOLS, 3)?;
     let replicas = [Operator::start(cluster, "steady-a")?, Operator::start(cluster, "steady-b")?];
     fleet.wait_settled(Duration::from_mins(2))?;

@@ -169,13 +169,13 @@ fn fight(cluster: &'static Cluster) -> anyhow::Result<()> {
 fn namespace(cluster: &'static Cluster) -> anyhow::Result<()> {
     let name = "going";
     cluster.namespace(name)?;
-    let spec = small(&json!({}));
+    // Kubernetes waits for a part of the pods' grace period before it looks again, and that follows this.
+    let spec = small(&json!({"limits": {"requestSeconds": 10}}));
     for pool in ["one", "two"] {
         Pool::apply(cluster, name, pool, &spec)?;
     }
     Pool::named(cluster, name, "one").wait_ready(1, READY)?;
     cluster.delete("Namespace", "", name)?;
-    // Kubernetes waits for a part of the pods' grace period before it looks again.
     until(Duration::from_mins(4), "the namespace is gone", || {
         ensure!(cluster.get("Namespace", "", name)?.is_none(), "it is there");
         Ok(())
