@@ -18,7 +18,7 @@ use ocrpool_core::{
         conditions::{DEGRADED, NewCondition, READY, reason, set},
     },
     build::names,
-    report::{Happening, State, happenings, is_ready},
+    report::{Happening, happenings},
 };
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ pub async fn report(
     uid: &str,
     next: OcrPoolStatus,
 ) -> Result<Option<Duration>, String> {
-    context.metrics.pool(PoolName::of(pool), State::of(&next), is_ready(&next));
+    context.metrics.pool(PoolName::of(pool), &next);
     let before = pool.status.clone().unwrap_or_default();
     if before == next {
         context.with(uid, |pool| pool.failures = 0);
@@ -79,7 +79,7 @@ pub async fn unreadable(context: &Context, metadata: &ObjectMeta, error: &str) -
     let uid = metadata.uid.clone().unwrap_or_default();
     let message = format!("this version of the operator cannot read the pool: {error}; what runs goes on running");
     let (name, namespace) = (metadata.name.clone().unwrap_or_default(), metadata.namespace.clone().unwrap_or_default());
-    context.metrics.pool(PoolName { namespace: namespace.clone(), name: name.clone() }, State::Degraded, false);
+    context.metrics.unreadable_pool(PoolName { namespace: namespace.clone(), name: name.clone() });
     let was_said = context.with(&uid, |pool| pool.unreadable.replace(message.clone()) == Some(message.clone()));
     if !was_said {
         let mut conditions = Vec::new();

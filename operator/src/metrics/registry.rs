@@ -1,18 +1,18 @@
 //! What is counted. Labels have few values; only `ocr_operator_pool_ready` names objects, and those go with the pool.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use kube::ResourceExt;
-use ocrpool_core::{api::conditions::reason, report::State};
+use ocrpool_core::api::{OcrPoolStatus, conditions::reason};
 use prometheus::{
     Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
 use super::{
+    pools::{PoolName, Pools},
     process::Process,
     requests::{CountRequests, NO_ANSWER},
 };
@@ -22,20 +22,6 @@ const RECONCILE_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0
 
 /// Reasons for which a reconcile fails.
 const FAILURES: [&str; 4] = [reason::API_ERROR, reason::FORBIDDEN, reason::NAME_TAKEN, reason::FIELD_CONFLICT];
-
-/// Name of a pool in the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PoolName {
-    pub namespace: String,
-    pub name: String,
-}
-
-impl PoolName {
-    /// The name of a pool.
-    pub fn of(pool: &impl ResourceExt) -> Self {
-        Self { namespace: pool.namespace().unwrap_or_default(), name: pool.name_any() }
-    }
-}
 
 /// How a reconcile ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,11 +45,9 @@ pub struct Metrics {
     proofs: IntCounterVec,
     queue_length: IntGauge,
     leader: IntGauge,
-    pools: IntGaugeVec,
-    pool_ready: IntGaugeVec,
+    pools: Pools,
     /// Pools that something happened to and that were not looked at since.
     waiting: Mutex<HashSet<PoolName>>,
-    states: Mutex<HashMap<PoolName, State>>,
 }
 
 impl Metrics {
@@ -120,24 +104,8 @@ impl Metrics {
                 "ocr_operator_leader",
                 "1 on the replica that works, 0 on those that wait; the sum over all replicas should be 1",
             )?,
-            pools: IntGaugeVec::new(
-                Opts::new(
-                    "ocr_operator_pools",
-                    "Pools, each in one state, by what is most pressing: degraded, progressing, ready, not_ready; 0 on \
-                     replicas that do not lead",
-                ),
-                &["state"],
-            )?,
-            pool_ready: IntGaugeVec::new(
-                Opts::new(
-                    "ocr_operator_pool_ready",
-                    "1 where a page was read through the pool's address by the revision that is wanted; only on the \
-                     replica that leads",
-                ),
-                &["namespace", "pool"],
-            )?,
+            pools: Pools::register(&registry)?,
             waiting: Mutex::default(),
-            states: Mutex::default(),
             registry,
         };
         metrics.start_at_zero();
@@ -163,7 +131,7 @@ impl Metrics {
     fn register(&self) -> Result<(), prometheus::Error> {
         let build = IntGaugeVec::new(Opts::new("ocr_operator_build_info", "The operator that runs"), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn Collector>; 10] = [
+        let all: [Box<dyn Collector>; 8] = [
             Box::new(build),
             Box::new(self.reconciles.clone()),
             Box::new(self.reconcile_errors.clone()),
@@ -172,8 +140,6 @@ impl Metrics {
             Box::new(self.proofs.clone()),
             Box::new(self.queue_length.clone()),
             Box::new(self.leader.clone()),
-            Box::new(self.pools.clone()),
-            Box::new(self.pool_ready.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.registry.register(metric))
     }
@@ -212,22 +178,19 @@ impl Metrics {
     }
 
     /// Notes how a pool is.
-    pub fn pool(&self, pool: PoolName, state: State, is_ready: bool) {
-        self.pool_ready.with_label_values(&[&pool.namespace, &pool.name]).set(i64::from(is_ready));
-        self.states().insert(pool, state);
+    pub fn pool(&self, pool: PoolName, status: &OcrPoolStatus) {
+        self.pools.note(pool, status);
+    }
+
+    /// Notes that a pool cannot be read.
+    pub fn unreadable_pool(&self, pool: PoolName) {
+        self.pools.note_unreadable(pool);
     }
 
     /// Forgets the pools that are no more.
     pub fn keep_only(&self, stays: impl Fn(&PoolName) -> bool) {
         self.waiting().retain(&stays);
-        self.states().retain(|pool, _| {
-            let stays = stays(pool);
-            if !stays {
-                // It fails only for a series that is not there, which is what is wanted.
-                let _ = self.pool_ready.remove_label_values(&[&pool.namespace, &pool.name]);
-            }
-            stays
-        });
+        self.pools.keep_only(stays);
     }
 
     /// Counts a page that was sent through a pool's address.
@@ -248,23 +211,14 @@ impl Metrics {
     /// # Errors
     /// Where the figures cannot be written, which does not happen with valid definitions.
     pub fn encode(&self) -> Result<String, prometheus::Error> {
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.process.look();
-        self.queue_length.set(count(self.waiting().len()));
-        let states = self.states();
-        for state in State::ALL {
-            let of_state = states.values().filter(|one| **one == state).count();
-            self.pools.with_label_values(&[state.as_str()]).set(count(of_state));
-        }
+        self.queue_length.set(i64::try_from(self.waiting().len()).unwrap_or(i64::MAX));
+        self.pools.count();
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashSet<PoolName>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn states(&self) -> MutexGuard<'_, HashMap<PoolName, State>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -295,6 +249,7 @@ mod tests {
             "ocr_operator_queue_length 0",
             "ocr_operator_leader 0",
             "ocr_operator_pools{state=\"not_ready\"} 0",
+            "ocr_operator_troubled_pods{reason=\"OOMKilled\"} 0",
             concat!("ocr_operator_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(has(&metrics, line), "{line}");
@@ -321,25 +276,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_is_in_one_state_and_goes_with_all_its_series() {
-        let metrics = Metrics::new().unwrap();
-        metrics.pool(name("shop", "receipts"), State::Progressing, false);
-        metrics.pool(name("shop", "receipts"), State::Ready, true);
-        metrics.pool(name("bank", "letters"), State::Degraded, true);
-        for line in [
-            "ocr_operator_pools{state=\"ready\"} 1",
-            "ocr_operator_pools{state=\"progressing\"} 0",
-            "ocr_operator_pools{state=\"degraded\"} 1",
-            "ocr_operator_pool_ready{namespace=\"shop\",pool=\"receipts\"} 1",
-        ] {
-            assert!(has(&metrics, line), "{line}");
-        }
-        metrics.keep_only(|pool| pool.namespace == "shop");
-        assert!(has(&metrics, "ocr_operator_pools{state=\"ready\"} 1"));
-        assert!(!metrics.encode().unwrap().contains("letters"));
-    }
-
-    #[test]
     fn a_pool_waits_once_however_much_happens_to_it() {
         let metrics = Metrics::new().unwrap();
         metrics.triggered(name("shop", "receipts"));
@@ -355,10 +291,10 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         metrics.leads(true);
         metrics.triggered(name("shop", "letters"));
-        metrics.pool(name("shop", "receipts"), State::Ready, true);
+        metrics.pool(name("shop", "receipts"), &OcrPoolStatus::default());
         assert!(has(&metrics, "ocr_operator_leader 1"));
         metrics.leads(false);
-        for line in ["ocr_operator_leader 0", "ocr_operator_queue_length 0", "ocr_operator_pools{state=\"ready\"} 0"] {
+        for line in ["ocr_operator_leader 0", "ocr_operator_queue_length 0", "ocr_operator_pools{state=\"not_ready\"} 0"] {
             assert!(has(&metrics, line), "{line}");
         }
         assert!(!metrics.encode().unwrap().contains("receipts"));
@@ -369,7 +305,7 @@ mod tests {
     fn the_documentation_has_every_metric() {
         let documented = include_str!("../../../docs/metrics-operator.md");
         let metrics = Metrics::new().unwrap();
-        metrics.pool(name("shop", "receipts"), State::Ready, true);
+        metrics.pool(name("shop", "receipts"), &OcrPoolStatus::default());
         metrics.encode().unwrap();
         for family in metrics.registry.gather() {
             let labels: Vec<&str> = family.get_metric()[0].get_label().iter().map(LabelPair::name).collect();
