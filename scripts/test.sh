@@ -14,7 +14,13 @@ CARGO_ARGS=(--locked --profile checked --workspace)
 SUITES=(decode=1 decode_deaths=1 serve_process=1 cli=2 http=2 accuracy=2 stability=1 hostile=2 sandbox=1 lifecycle=2 soak=2
     parity=1 bench=1 crd=1 chart=1)
 
-system() { scripts/setup.sh; }
+system() {
+    if [ -e target/cluster/cluster.env ]; then
+        echo "a cluster of this checkout is up or has crashed, and the suites start one: make cluster-down, then this again" >&2
+        return 1
+    fi
+    scripts/setup.sh
+}
 format() { cargo fmt --all -- --check; }
 lints() { cargo clippy "${CARGO_ARGS[@]}" --all-targets -- -D warnings; }
 licences() { make --no-print-directory deny; }

@@ -148,9 +148,7 @@ mod tests {
 
     /// A status in which these conditions are true.
     fn status(conditions: &[&str]) -> OcrPoolStatus {
-        let condition = |type_: &&str| {
-            json!({"type": type_, "status": "True", "reason": "Any", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"})
-        };
+        let condition = |type_: &&str| json!({"type": type_, "status": "True", "reason": "Any", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
         let conditions: Vec<_> = conditions.iter().map(condition).collect();
         serde_json::from_value(json!({"conditions": conditions})).unwrap()
     }

@@ -294,7 +294,9 @@ mod tests {
         metrics.pool(name("shop", "receipts"), &OcrPoolStatus::default());
         assert!(has(&metrics, "ocr_operator_leader 1"));
         metrics.leads(false);
-        for line in ["ocr_operator_leader 0", "ocr_operator_queue_length 0", "ocr_operator_pools{state=\"not_ready\"} 0"] {
+        for line in
+            ["ocr_operator_leader 0", "ocr_operator_queue_length 0", "ocr_operator_pools{state=\"not_ready\"} 0"]
+        {
             assert!(has(&metrics, line), "{line}");
         }
         assert!(!metrics.encode().unwrap().contains("receipts"));

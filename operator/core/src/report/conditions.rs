@@ -46,7 +46,8 @@ const PASSING: [&str; 3] = [reason::LOADING, reason::NOT_READY, reason::PROOF_PE
 /// Of a pool whose spec cannot be.
 pub(super) fn invalid(invalid: &Invalid) -> Vec<NewCondition> {
     let message = format!("{invalid}; what runs goes on running");
-    let condition = |type_, status| NewCondition { type_, status, reason: reason::INVALID_SPEC, message: message.clone() };
+    let condition =
+        |type_, status| NewCondition { type_, status, reason: reason::INVALID_SPEC, message: message.clone() };
     vec![condition(READY, false), condition(PROGRESSING, false), condition(DEGRADED, true)]
 }
 

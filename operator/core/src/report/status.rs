@@ -164,7 +164,6 @@ fn proof(world: &World<'_>) -> Option<Proof> {
 mod tests {
     use serde_json::json;
 
-    use super::*;
     use crate::{
         api::conditions::{DEGRADED, PROGRESSING},
         fixture::valid,
