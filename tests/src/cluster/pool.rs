@@ -167,12 +167,20 @@ impl<'a> Pool<'a> {
         self.http()?.post("/v1/ocr?format=text", data::read(data::example(name))?)
     }
 
+    /// Deletes the pool; its pods take their time to end, for which nobody waits.
+    ///
+    /// # Errors
+    /// If the API server refuses.
+    pub fn leave(&self) -> anyhow::Result<()> {
+        self.cluster.delete("OcrPool", &self.namespace, &self.name)
+    }
+
     /// Deletes the pool and waits until it and its pods are gone.
     ///
     /// # Errors
     /// If they are not within two minutes.
     pub fn delete(&self) -> anyhow::Result<()> {
-        self.cluster.delete("OcrPool", &self.namespace, &self.name)?;
+        self.leave()?;
         until(Duration::from_mins(2), &format!("pool {} is gone", self.name), || {
             ensure!(self.cluster.get("OcrPool", &self.namespace, &self.name)?.is_none(), "it is there");
             let pods = self.cluster.list("Pod", &self.namespace, &format!("ocrpool.dev/pool={}", self.name))?;

@@ -105,7 +105,7 @@ fn named(cluster: &'static Cluster) -> anyhow::Result<()> {
         println!("{}: {message}", pool.name);
         ensure!(words.iter().all(|word| message.contains(word)), "{}: {message}", pool.name);
         ensure!(pool.pods()?.is_empty(), "{} has pods", pool.name);
-        pool.delete()?;
+        pool.leave()?;
     }
     Ok(())
 }
@@ -125,7 +125,7 @@ fn long_names(cluster: &'static Cluster) -> anyhow::Result<()> {
     let same = Pool::apply(cluster, NAMESPACE, cut, &spec)?;
     let message = same.wait_condition("Ready", false, "NameTaken", TOLD)?;
     ensure!(message.contains(name), "{message}");
-    long.delete()?;
+    long.leave()?;
     same.wait_ready(1, Duration::from_mins(1))?;
-    same.delete()
+    same.leave()
 }

@@ -96,7 +96,7 @@ fn labels(cluster: &'static Cluster) -> anyhow::Result<()> {
         })?;
     }
     pool.wait_ready(1, READY)?;
-    pool.delete()
+    pool.leave()
 }
 
 fn owner(cluster: &'static Cluster) -> anyhow::Result<()> {
@@ -108,7 +108,7 @@ fn owner(cluster: &'static Cluster) -> anyhow::Result<()> {
     cluster.delete("Service", NAMESPACE, "owner")?;
     pool.wait_ready(1, READY)?;
     pool.wait_condition("Degraded", false, "AsExpected", TOLD)?;
-    pool.delete()
+    pool.leave()
 }
 
 fn selector(cluster: &'static Cluster) -> anyhow::Result<()> {
@@ -132,7 +132,7 @@ fn selector(cluster: &'static Cluster) -> anyhow::Result<()> {
         Ok(())
     })?;
     pool.wait_ready(1, READY)?;
-    pool.delete()
+    pool.leave()
 }
 
 fn foreign(cluster: &'static Cluster) -> anyhow::Result<()> {
@@ -150,7 +150,7 @@ fn foreign(cluster: &'static Cluster) -> anyhow::Result<()> {
     ensure!(kept["spec"]["ports"][0]["port"] == 1234 && kept["metadata"]["ownerReferences"].is_null(), "{kept}");
     cluster.delete("Service", NAMESPACE, "foreign")?;
     pool.wait_ready(1, READY)?;
-    pool.delete()
+    pool.leave()
 }
 
 fn fight(cluster: &'static Cluster) -> anyhow::Result<()> {
@@ -163,7 +163,7 @@ fn fight(cluster: &'static Cluster) -> anyhow::Result<()> {
         Ok(message)
     })?;
     ensure!(message.contains("\"suite\"") && message.contains("PodDisruptionBudget fight"), "{message}");
-    pool.delete()
+    pool.leave()
 }
 
 fn namespace(cluster: &'static Cluster) -> anyhow::Result<()> {

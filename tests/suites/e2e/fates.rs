@@ -38,7 +38,7 @@ fn image(cluster: &'static Cluster) -> anyhow::Result<()> {
     println!("{message}");
     pool.set(&small(&json!({})))?;
     pool.wait_ready(1, READY)?;
-    pool.delete()
+    pool.leave()
 }
 
 fn room(cluster: &'static Cluster) -> anyhow::Result<()> {
@@ -50,7 +50,7 @@ fn room(cluster: &'static Cluster) -> anyhow::Result<()> {
     println!("{message}");
     pool.set(&spec("100m"))?;
     pool.wait_ready(1, READY)?;
-    pool.delete()
+    pool.leave()
 }
 
 fn quota(cluster: &'static Cluster) -> anyhow::Result<()> {
@@ -81,7 +81,7 @@ fn crash(cluster: &'static Cluster) -> anyhow::Result<()> {
     );
     let reason = pool.get()?["status"]["reason"].clone();
     ensure!(reason == "CrashLoopBackOff", "the column says {reason}");
-    pool.delete()
+    pool.leave()
 }
 
 /// Enough to load the model, and not enough for many large pages at once.
@@ -104,7 +104,7 @@ fn memory(cluster: &'static Cluster) -> anyhow::Result<()> {
     println!("{killed}");
     let reason = pool.get()?["status"]["reason"].clone();
     ensure!(reason == "OOMKilled", "the column says {reason}");
-    pool.delete()
+    pool.leave()
 }
 
 fn long_pdf(cluster: &'static Cluster) -> anyhow::Result<()> {
@@ -121,7 +121,7 @@ fn long_pdf(cluster: &'static Cluster) -> anyhow::Result<()> {
     }
     let restarts: i64 = pool.pod_identities()?.iter().map(|(_, restarts)| restarts).sum();
     ensure!(restarts == 0, "{restarts} restarts");
-    pool.delete()
+    pool.leave()
 }
 
 /// A pool that another version wrote: for a while the definition lets anything through.
@@ -140,7 +140,7 @@ fn unreadable(cluster: &'static Cluster) -> anyhow::Result<()> {
     cluster.merge("CustomResourceDefinition", "", name, &json!({"spec": {"versions": whole["spec"]["versions"]}}))?;
     cluster.delete("OcrPool", NAMESPACE, "odd")?;
     outcome?;
-    good.delete()
+    good.leave()
 }
 
 fn told_of_the_unreadable(cluster: &'static Cluster, good: &Pool) -> anyhow::Result<()> {

@@ -88,7 +88,7 @@ fn scale(cluster: &'static Cluster) -> anyhow::Result<()> {
     })?;
     scale("1")?;
     pool.wait_ready(1, READY)?;
-    pool.delete()
+    pool.leave()
 }
 
 /// The second start sees the Service that the first one did not.
@@ -100,7 +100,7 @@ fn again(cluster: &'static Cluster) -> anyhow::Result<()> {
     pool.wait_condition("Progressing", true, "Scaling", READY)?;
     pool.wait_ready(1, READY)?;
     ensure!(pool.read_example(SCAN)?.status == 200, "no page is read");
-    pool.delete()
+    pool.leave()
 }
 
 fn explain(cluster: &'static Cluster) -> anyhow::Result<()> {

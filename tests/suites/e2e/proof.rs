@@ -58,7 +58,7 @@ fn falls(cluster: &'static Cluster) -> anyhow::Result<()> {
         tell(&pool, "rightly", true)?;
         pool.wait_ready(1, READY)?;
     }
-    pool.delete()
+    pool.leave()
 }
 
 fn never(cluster: &'static Cluster) -> anyhow::Result<()> {
@@ -83,7 +83,7 @@ fn never(cluster: &'static Cluster) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(500));
     }
     ensure!(reasons.iter().all(|seen| seen == "ProofFailed"), "{reasons:?}");
-    pools.iter().try_for_each(Pool::delete)
+    pools.iter().try_for_each(Pool::leave)
 }
 
 /// The node has no way out of the cluster at all; this also cuts what is inside, names included.
