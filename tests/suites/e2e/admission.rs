@@ -1,10 +1,11 @@
-//! What cannot be: refused when it is applied, or named by a condition within 15 s.
+//! What is taken, and what cannot be: that is refused when it is applied, or named by a condition within 15 s.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use ocr_tests::{
-    cluster::{Cluster, Pool, small},
+    cluster::{Cluster, Pool, small, until},
+    data::repository,
     suite::Suite,
 };
 use serde_json::{Value, json};
@@ -17,7 +18,28 @@ const TOLD: Duration = Duration::from_secs(15);
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
     suite.case("what_cannot_be_is_refused_with_a_message_that_helps", move || refused(cluster));
     suite.case("what_this_installation_does_not_have_is_named_by_a_condition", move || named(cluster));
+    suite.case("every_example_is_taken_and_becomes_a_deployment", move || examples(cluster));
     suite.case("names_of_63_letters_are_kept_apart", move || long_names(cluster));
+}
+
+/// Whether their pods find room depends on the cluster, and is no matter of the example.
+fn examples(cluster: &'static Cluster) -> anyhow::Result<()> {
+    let namespace = "examples";
+    cluster.namespace(namespace)?;
+    for entry in fs::read_dir(repository().join("examples/pools"))? {
+        let file = entry?.path();
+        let object: Value = yaml_serde::from_str(&fs::read_to_string(&file)?)?;
+        let name = object["metadata"]["name"].as_str().with_context(|| format!("{} has no name", file.display()))?;
+        cluster.kubectl(&["-n", namespace, "apply", "--validate=strict", "-f", &file.to_string_lossy()])?;
+        let pool = Pool::named(cluster, namespace, name);
+        until(TOLD, &format!("{} has a Deployment", file.display()), || {
+            let made = cluster.list("Deployment", namespace, &format!("ocrpool.dev/pool={name}"))?;
+            ensure!(!made.is_empty(), "{}", pool.describe());
+            Ok(())
+        })?;
+        pool.leave()?;
+    }
+    Ok(())
 }
 
 /// Specs, and what the refusal says.
