@@ -20,7 +20,7 @@ use ocrpool_core::{
     api::{OcrPool, conditions::reason},
     decide::{World, decide},
     prove::Memory,
-    report::{Observed, status},
+    report::{Observed, is_ready, status},
 };
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
@@ -143,13 +143,13 @@ async fn one(pool: &OcrPool, scope: &Scope) -> Result<(Action, Ended), Error> {
     let plan = decide(&world);
     let Outcome { troubles, repaired } = act::act(context, cluster, &namespace, &uid, &plan).await?;
 
-    let is_ready = deployments.iter().any(|one| one.status.as_ref().and_then(|status| status.ready_replicas) > Some(0));
+    let serves = deployments.iter().any(|one| one.status.as_ref().and_then(|status| status.ready_replicas) > Some(0));
     let memory = context.with(&uid, |pool| {
         let proof = pool.proof.get_or_insert_default();
         if repaired {
             proof.last = None;
         }
-        proof.was_ready = is_ready;
+        proof.lapsed |= !serves;
         proof.clone()
     });
     if let (true, Ok(valid)) = (plan.prove, &plan.pool) {
@@ -197,7 +197,8 @@ fn remembered(context: &Context, pool: &OcrPool, uid: &str) -> Memory {
     context.with(uid, |remembered| {
         let before = || Memory {
             last: pool.status.as_ref().and_then(|status| status.proof.clone()),
-            was_ready: true,
+            // Whoever did not call it Ready had no proof that held.
+            lapsed: !pool.status.as_ref().is_some_and(is_ready),
             ..Memory::default()
         };
         remembered.proof.get_or_insert_with(before).clone()

@@ -342,7 +342,6 @@ mod tests {
             passed: true,
             message: None,
         });
-        scene.memory.was_ready = true;
         let plan = scene.decide();
         assert!(!plan.prove && plan.next_check == STEADY);
     }

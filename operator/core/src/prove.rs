@@ -25,8 +25,9 @@ pub struct Memory {
     pub failures: u32,
     /// Something was repaired, or pods have answered with errors of their own, since the last proof.
     pub doubted: bool,
-    /// Whether the last decision saw a ready pod.
-    pub was_ready: bool,
+    /// No pod was ready at some time since the last proof that passed: what it said of the address holds no more, until the
+    /// next. (Between a pod's readiness and the nodes' knowing of it lies a second.)
+    pub lapsed: bool,
 }
 
 impl Memory {
@@ -35,6 +36,7 @@ impl Memory {
     pub fn note(&mut self, revision: &str, outcome: Result<(), String>, now: Timestamp) {
         let passed = outcome.is_ok();
         self.failures = if passed { 0 } else { self.failures.saturating_add(1) };
+        self.lapsed &= !passed;
         self.doubted = false;
         let second = Timestamp::from_second(now.as_second()).unwrap_or(now);
         self.last = Some(Proof { time: Time(second), revision: revision.to_owned(), passed, message: outcome.err() });
@@ -58,7 +60,7 @@ pub fn plan(memory: &Memory, revision: &str, ready: i32, now: Timestamp) -> When
     let Some(last) = memory.last.as_ref().filter(|last| last.revision == revision) else {
         return When { now: true, next_check: AGAIN };
     };
-    let pause = match (last.passed, memory.doubted || !memory.was_ready) {
+    let pause = match (last.passed, memory.doubted || memory.lapsed) {
         (true, false) => EVERY,
         (true, true) => Duration::ZERO,
         (false, _) => (AGAIN * 2_u32.saturating_pow(memory.failures.saturating_sub(1).min(8))).min(LONGEST),
@@ -74,6 +76,12 @@ pub fn plan(memory: &Memory, revision: &str, ready: i32, now: Timestamp) -> When
 /// Whether the pool's address works, as far as is known.
 #[must_use]
 pub fn holds(memory: &Memory, revision: &str) -> bool {
+    has_passed(memory, revision) && !memory.lapsed
+}
+
+/// Whether the last page was read by this revision: what is left to go by where there are no pods.
+#[must_use]
+pub fn has_passed(memory: &Memory, revision: &str) -> bool {
     memory.last.as_ref().is_some_and(|last| last.passed && last.revision == revision)
 }
 
@@ -89,7 +97,7 @@ mod tests {
 
     fn memory(passed: bool, failures: u32) -> Memory {
         let last = Proof { time: Time(at(0)), revision: "a".to_owned(), passed, message: None };
-        Memory { last: Some(last), failures, doubted: false, was_ready: true }
+        Memory { last: Some(last), failures, doubted: false, lapsed: false }
     }
 
     #[test]
@@ -102,7 +110,7 @@ mod tests {
             ("four minutes ago", memory(true, 0), "a", 1, 299, false),
             ("five minutes ago", memory(true, 0), "a", 1, 300, true),
             ("doubted", Memory { doubted: true, ..memory(true, 0) }, "a", 1, 1, true),
-            ("ready again", Memory { was_ready: false, ..memory(true, 0) }, "a", 1, 1, true),
+            ("ready again", Memory { lapsed: true, ..memory(true, 0) }, "a", 1, 1, true),
             ("failed just now", memory(false, 1), "a", 1, 1, false),
             ("failed two seconds ago", memory(false, 1), "a", 1, 2, true),
             ("failed often", memory(false, 9), "a", 1, 14, false),
@@ -122,6 +130,10 @@ mod tests {
     #[test]
     fn only_a_proof_of_this_revision_holds() {
         assert!(holds(&memory(true, 0), "a"));
+        let mut lapsed = Memory { lapsed: true, ..memory(true, 0) };
+        assert!(!holds(&lapsed, "a") && has_passed(&lapsed, "a"));
+        lapsed.note("a", Ok(()), at(1));
+        assert!(holds(&lapsed, "a"));
         assert!(!holds(&memory(true, 0), "b") && !holds(&memory(false, 1), "a") && !holds(&Memory::default(), "a"));
     }
 

@@ -73,7 +73,7 @@ pub(super) fn of(
     let ready = if pool.replicas == 0 {
         NewCondition {
             type_: READY,
-            status: proven,
+            status: prove::has_passed(world.memory, revision),
             reason: reason::SCALED_TO_ZERO,
             message: "the pool is asked to have no pods".to_owned(),
         }
@@ -122,7 +122,7 @@ fn proof_trouble(world: &World<'_>, revision: &str) -> Trouble {
         }
         None => Trouble {
             reason: reason::PROOF_PENDING,
-            message: "no page was read through the pool's address by this revision yet".to_owned(),
+            message: "no page was read through the pool's address by this revision since its pods are ready".to_owned(),
         },
     }
 }
@@ -158,6 +158,7 @@ mod tests {
         let rows = [
             (Memory::default(), "ProofPending"),
             (proven("another", true), "ProofPending"),
+            (Memory { lapsed: true, ..proven(&revision, true) }, "ProofPending"),
             (proven(&revision, false), "ProofFailed"),
         ];
         for (memory, reason) in rows {
@@ -181,6 +182,9 @@ mod tests {
     fn at_zero_the_last_proof_stands() {
         let spec = json!({"replicas": 0, "scaling": {"mode": "Manual"}});
         assert_eq!(ready(&Scene::new(&spec, 0, 0).status()), (true, "ScaledToZero".to_owned()));
+        let mut lapsed = Scene::new(&spec, 0, 0);
+        lapsed.memory.lapsed = true;
+        assert_eq!(ready(&lapsed.status()), (true, "ScaledToZero".to_owned()));
         let mut never = Scene::new(&spec, 0, 0);
         never.memory = Memory::default();
         assert_eq!(ready(&never.status()), (false, "ScaledToZero".to_owned()));

@@ -25,7 +25,7 @@ pub fn now() -> Timestamp {
 pub fn proven(revision: &str, passed: bool) -> Memory {
     let message = (!passed).then(|| "500 Internal Server Error".to_owned());
     let last = Proof { time: Time(now()), revision: revision.to_owned(), passed, message };
-    Memory { last: Some(last), was_ready: true, ..Memory::default() }
+    Memory { last: Some(last), ..Memory::default() }
 }
 
 /// A pool of `spec` whose Deployment has so many pods, all in this state.
