@@ -30,6 +30,9 @@ use ocrpool_core::{
 use serde::de::DeserializeOwned;
 use tokio::{sync::Notify, task::JoinSet};
 
+/// Objects of a list that come at once: what a page takes while it is read stays part of the process.
+const PAGE: u32 = 50;
+
 /// A pool as the API server has it, which may be one that this version cannot read.
 pub type AnyPool = DeserializeGuard<OcrPool>;
 
@@ -59,9 +62,10 @@ impl Cluster {
     /// Begins to watch a namespace, or all, by tasks of `tasks`; returns when every cache is filled.
     pub async fn watch(client: &Client, namespace: Option<&str>, tasks: &mut JoinSet<()>) -> Self {
         let triggers = Arc::new(Triggers::default());
-        let ours = watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY, names::MANAGER));
+        let all = watcher::Config::default().page_size(PAGE);
+        let ours = all.clone().labels(&format!("{}={}", names::MANAGED_BY, names::MANAGER));
 
-        let pools = run(tasks, api::<AnyPool>(client, namespace), watcher::Config::default(), {
+        let pools = run(tasks, api::<AnyPool>(client, namespace), all, strip, {
             let triggers = Arc::clone(&triggers);
             move |pool: &AnyPool| triggers.push(ObjectRef::from_obj(pool))
         });
@@ -75,11 +79,11 @@ impl Cluster {
             let push = move |child: &DynamicObject| triggers.push_owner(child);
             children.insert(resource.kind.clone(), run_dynamic(tasks, api, ours.clone(), resource, push));
         }
-        let pods = run(tasks, api::<Pod>(client, namespace), ours.clone(), {
+        let pods = run(tasks, api::<Pod>(client, namespace), ours.clone(), strip_pod, {
             let triggers = Arc::clone(&triggers);
             move |pod: &Pod| triggers.push_labelled(pod)
         });
-        let replica_sets = run(tasks, api::<PartialObjectMeta<ReplicaSet>>(client, namespace), ours, |_| {});
+        let replica_sets = run(tasks, api::<PartialObjectMeta<ReplicaSet>>(client, namespace), ours, strip_set, |_| {});
         let cluster = Self { pools, children, pods, replica_sets, triggers };
         cluster.wait().await;
         cluster
@@ -161,6 +165,7 @@ fn run<K>(
     tasks: &mut JoinSet<()>,
     api: Api<K>,
     config: watcher::Config,
+    strip: impl Fn(&mut K) + Send + 'static,
     changed: impl Fn(&K) + Send + 'static,
 ) -> Store<K>
 where
@@ -191,6 +196,19 @@ fn run_dynamic(
 /// Who wrote which field is asked for when it is needed; kept, it would be half of the memory.
 fn strip<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
+}
+
+/// Of a pod, how it is and whose it is are read; what it is made of is its Deployment's.
+fn strip_pod(pod: &mut Pod) {
+    strip(pod);
+    pod.metadata.annotations = None;
+    pod.spec = None;
+}
+
+/// Of a set, whose it is.
+fn strip_set(set: &mut PartialObjectMeta<ReplicaSet>) {
+    strip(set);
+    set.metadata.annotations = None;
 }
 
 /// Strips an object, and names its kind: those of a list come without, and compared like that each would differ from what
