@@ -16,7 +16,8 @@ git diff --quiet HEAD -- . ":(exclude)docs/proof" || dirty=' with changes that a
     echo
 } >"$proof.part"
 status=0
-"$@" 2>&1 | tee -a "$proof.part" || status=$?
+# Where it ran is nobody's matter.
+"$@" 2>&1 | sed -u "s#$PWD#.#g; s#$HOME#~#g" | tee -a "$proof.part" || status=$?
 mv "$proof.part" "$proof"
 echo "written to $proof"
 exit "$status"
