@@ -20,7 +20,7 @@ demo: ## From a clean checkout to a pool on a real cluster that reads a scan and
 	@scripts/demo.sh
 
 .PHONY: test
-test: ## Every check, in its short form; installs what it needs (an hour on a cold machine with 2 cores)
+test: ## Every check, in its short form; installs what it needs (40 minutes on a cold machine with 2 cores)
 	@scripts/test.sh
 
 .PHONY: setup
@@ -98,7 +98,7 @@ e2e: ## The suites of a real cluster, short: make e2e, or one of them with CASE=
 	scripts/e2e.sh control_plane $(CASE)
 
 .PHONY: e2e-long
-e2e-long: build assets ## The same in their long form, against release builds; an hour; writes docs/proof/e2e-long.txt
+e2e-long: build assets ## The same in their long form, against release builds; half an hour; writes docs/proof/e2e-long.txt
 	cargo build $(CHECKED) --bins --tests
 	scripts/proof.sh e2e-long scripts/e2e-long.sh
 
