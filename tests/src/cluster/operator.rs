@@ -117,9 +117,9 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.signal(Signal::TERM);
-        if self.wait().is_err() {
+        // Once its end was seen, its number may be another process's.
+        let runs = matches!(self.child.try_wait(), Ok(None));
+        if runs && (self.signal(Signal::TERM).is_err() || self.wait().is_err()) {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
