@@ -24,7 +24,8 @@ pub struct Installation<'a> {
 }
 
 impl<'a> Installation<'a> {
-    /// Installs or upgrades the release with more values (`--set` of helm), in a namespace of the level `restricted`.
+    /// Installs or upgrades the release with more values (`--set` of helm), in a namespace of the level `restricted`. Pools
+    /// may name any image that is loaded into the cluster.
     ///
     /// # Errors
     /// If helm fails.
@@ -38,13 +39,14 @@ impl<'a> Installation<'a> {
     /// If helm fails.
     pub fn chart(cluster: &'a Cluster, chart: &str, values: &[&str]) -> anyhow::Result<Self> {
         cluster.namespace(SYSTEM)?;
-        let images = [
+        let own = [
             "image.registry=localhost".to_owned(),
+            "allow.images={localhost/}".to_owned(),
             format!("image.digest={}", digest("operator")?),
             format!("inference.image.digest={}", digest("inference")?),
         ];
         let mut arguments = vec!["upgrade", "--install", RELEASE, chart, "--namespace", SYSTEM];
-        for value in images.iter().map(String::as_str).chain(values.iter().copied()) {
+        for value in own.iter().map(String::as_str).chain(values.iter().copied()) {
             arguments.extend(["--set", value]);
         }
         cluster.helm(&arguments)?;

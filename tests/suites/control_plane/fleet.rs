@@ -35,7 +35,7 @@ impl Fleet {
         let answers = Command::new(of_the_suites("fake-pod")?).stdin(Stdio::null()).spawn().context("no fake pods")?;
         let names = (0..pools).map(|number| format!("pool-{number}")).collect();
         let fleet = Self { cluster, pools: names, answers };
-        Installation::apply(cluster, &["allow.images={localhost/}"])?;
+        Installation::apply(cluster, &[])?;
         cluster.namespace(NAMESPACE)?;
         let nodes: Vec<usize> = (0..nodes).collect();
         all(in_parallel(&nodes, AT_ONCE, |_, number| cluster.apply(&node(*number)).map(drop)))?;

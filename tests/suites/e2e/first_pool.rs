@@ -20,9 +20,7 @@ const READY: Duration = Duration::from_mins(1);
 
 /// One after the other, with one pool.
 pub fn install(suite: &mut Suite, cluster: &'static Cluster) {
-    suite.case("the_chart_is_installed_and_two_replicas_run", move || {
-        Installation::apply(cluster, &["allow.images={localhost/}"])?.wait_ready(2)
-    });
+    suite.case("the_chart_is_installed_and_two_replicas_run", move || Installation::apply(cluster, &[])?.wait_ready(2));
     suite.case("the_smallest_pool_is_ready_and_reads", move || smallest(cluster));
     suite.case("the_calls_of_a_client_are_answered_through_the_service", move || calls(cluster));
     suite.case("a_pool_named_ocr_starts_again", move || again(cluster));
