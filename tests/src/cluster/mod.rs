@@ -1,6 +1,7 @@
 //! A real Kubernetes cluster under test: the one of `make cluster-up`, or another that is named.
 
 mod audit;
+mod definition;
 mod install;
 mod load;
 mod operator;
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 pub use audit::{Audit, AuditEvent};
+pub use definition::{DEFINITION, with_loose_definition};
 pub use install::{CHART, Installation, RELEASE, SYSTEM, digest};
 pub use load::{Load, Sent, all_answered};
 pub use operator::Operator;

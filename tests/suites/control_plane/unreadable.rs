@@ -3,34 +3,20 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use ocr_tests::cluster::{Cluster, Operator, Pool, until};
+use ocr_tests::cluster::{Cluster, Operator, Pool, until, with_loose_definition};
 use serde_json::json;
 
 use crate::fleet::{Fleet, NAMESPACE};
 
 const POOLS: u32 = 10;
 const TOLD: Duration = Duration::from_secs(15);
-const DEFINITION: &str = "ocrpools.ocrpool.dev";
 
 pub fn run(cluster: &'static Cluster) -> anyhow::Result<()> {
     let fleet = Fleet::new(cluster, 5, POOLS, 1)?;
     let operator = Operator::start(cluster, "unreadable-a")?;
     fleet.wait_settled(Duration::from_mins(1))?;
-    let whole = cluster.get("CustomResourceDefinition", "", DEFINITION)?.context("no definition")?;
-    let loose = json!({"spec": {"versions": [{
-        "name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
-        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-    }]}});
-    cluster.merge("CustomResourceDefinition", "", DEFINITION, &loose)?;
-    let outcome = others_go_on(&fleet);
+    with_loose_definition(cluster, || others_go_on(&fleet))?;
     cluster.delete("OcrPool", NAMESPACE, "odd")?;
-    cluster.merge(
-        "CustomResourceDefinition",
-        "",
-        DEFINITION,
-        &json!({"spec": {"versions": whole["spec"]["versions"]}}),
-    )?;
-    outcome?;
     drop(operator);
     fleet.remove()
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use ocr_tests::{
-    cluster::{Cluster, Pool, digest, small, until},
+    cluster::{Cluster, Pool, digest, small, until, with_loose_definition},
     data::{self, SCAN},
     pdf,
     suite::Suite,
@@ -129,17 +129,8 @@ fn unreadable(cluster: &'static Cluster) -> anyhow::Result<()> {
     cluster.namespace(NAMESPACE)?;
     let good = Pool::apply(cluster, NAMESPACE, "good", &small(&json!({})))?;
     good.wait_ready(1, READY)?;
-    let name = "ocrpools.ocrpool.dev";
-    let whole = cluster.get("CustomResourceDefinition", "", name)?.context("no definition")?;
-    let loose = json!({"spec": {"versions": [{
-        "name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
-        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-    }]}});
-    cluster.merge("CustomResourceDefinition", "", name, &loose)?;
-    let outcome = told_of_the_unreadable(cluster, &good);
-    cluster.merge("CustomResourceDefinition", "", name, &json!({"spec": {"versions": whole["spec"]["versions"]}}))?;
+    with_loose_definition(cluster, || told_of_the_unreadable(cluster, &good))?;
     cluster.delete("OcrPool", NAMESPACE, "odd")?;
-    outcome?;
     good.leave()
 }
 

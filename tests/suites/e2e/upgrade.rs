@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
 use ocr_tests::{
-    cluster::{CHART, Cluster, Installation, Pool, RELEASE, SYSTEM, digest, small, until},
+    cluster::{CHART, Cluster, DEFINITION, Installation, Pool, RELEASE, SYSTEM, digest, small, until},
     data::{SCAN, repository},
     suite::Suite,
 };
@@ -12,8 +12,6 @@ use serde_json::{Value, json};
 
 const NAMESPACE: &str = "upgrade";
 const READY: Duration = Duration::from_mins(1);
-const ALLOW: &str = "allow.images={localhost/}";
-const DEFINITION: &str = "ocrpools.ocrpool.dev";
 
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
     suite.case("an_upgrade_and_the_way_back_restart_no_pod", move || upgrade(cluster));
@@ -61,12 +59,12 @@ fn later_chart(folder: &Path) -> anyhow::Result<String> {
     };
     change("Chart.yaml", "\nappVersion: 0.1.0", "\nappVersion: 0.2.0")?;
     change("Chart.yaml", "\nversion: 0.1.0", "\nversion: 0.2.0")?;
-    let definition = fs::read_to_string(chart.join("files/ocrpools.ocrpool.dev.yaml"))?;
-    let mut definition: Value = yaml_serde::from_str(&definition)?;
+    let file = chart.join("files").join(DEFINITION).with_added_extension("yaml");
+    let mut definition: Value = yaml_serde::from_str(&fs::read_to_string(&file)?)?;
     let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
     let fields = definition.pointer_mut(spec).context("no fields")?;
     fields["future"] = json!({"type": "string", "maxLength": 10});
-    fs::write(chart.join("files/ocrpools.ocrpool.dev.yaml"), yaml_serde::to_string(&definition)?)?;
+    fs::write(file, yaml_serde::to_string(&definition)?)?;
     Ok(chart.to_string_lossy().into_owned())
 }
 
@@ -79,14 +77,14 @@ fn upgrade(cluster: &'static Cluster) -> anyhow::Result<()> {
     let later = later_chart(folder.path())?;
     // Its pools would be made of another image, were they made now.
     let other = format!("inference.image.digest={}", digest("operator")?);
-    Installation::chart(cluster, &later, &[ALLOW, &other])?.wait_ready(2)?;
+    Installation::chart(cluster, &later, &[&other])?.wait_ready(2)?;
     ensure!(has_field(cluster)?, "the definition was not upgraded");
     pool.set(&small(&json!({"scaling": {"min": 2}, "future": "now"})))?;
     same(cluster, &pool, &before, "after the upgrade")?;
     ensure!(pool.get()?["status"]["image"] == image, "the image changed");
 
     pool.set(&small(&json!({"scaling": {"min": 2}})))?;
-    Installation::apply(cluster, &[ALLOW])?.wait_ready(2)?;
+    Installation::apply(cluster, &[])?.wait_ready(2)?;
     ensure!(!has_field(cluster)?, "the definition was not put back");
     same(cluster, &pool, &before, "after the way back")
 }
@@ -102,7 +100,7 @@ fn reinstall(cluster: &'static Cluster) -> anyhow::Result<()> {
     })?;
     ensure!(identities(cluster, &pool)? == before, "the pool is not as it was");
     ensure!(pool.read_example(SCAN)?.status == 200, "it does not read without the operator");
-    Installation::apply(cluster, &[ALLOW])?.wait_ready(2)?;
+    Installation::apply(cluster, &[])?.wait_ready(2)?;
     same(cluster, &pool, &before, "after the installation")?;
     pool.delete()?;
     until(READY, "nothing of the pool is left", || {
