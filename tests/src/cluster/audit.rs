@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context;
 use serde::Deserialize;
 
+use super::{RELEASE, SYSTEM};
 use crate::data::repository;
 
 /// The audit log from a moment on.
@@ -60,6 +61,12 @@ pub struct ResponseStatus {
 }
 
 impl AuditEvent {
+    /// Whether the operator's account asked.
+    #[must_use]
+    pub fn is_operators(&self) -> bool {
+        self.user.username == format!("system:serviceaccount:{SYSTEM}:{RELEASE}")
+    }
+
     /// Whether it changed something, or was to.
     #[must_use]
     pub fn is_write(&self) -> bool {

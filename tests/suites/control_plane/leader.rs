@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use ocr_tests::{
-    cluster::{Audit, AuditEvent, Cluster, Operator, RELEASE, SYSTEM, until},
+    cluster::{Audit, AuditEvent, Cluster, Operator, SYSTEM, until},
     program::is_long,
 };
 use rustix::process::Signal;
@@ -100,9 +100,7 @@ fn faults(cluster: &Cluster, replicas: &mut [Operator], kills: usize, stops: usi
 /// Goes through the audit log in order: a successful write of the lease makes its replica the holder. Returns how many
 /// writes there were.
 fn only_holders_wrote(events: &[AuditEvent]) -> anyhow::Result<usize> {
-    let account = format!("system:serviceaccount:{SYSTEM}:{RELEASE}");
-    let mut own: Vec<&AuditEvent> =
-        events.iter().filter(|event| event.user.username == account && event.is_write()).collect();
+    let mut own: Vec<&AuditEvent> = events.iter().filter(|event| event.is_operators() && event.is_write()).collect();
     own.sort_by(|a, b| a.stage_timestamp.cmp(&b.stage_timestamp));
     let (mut holder, mut writes) = ("", 0);
     for event in own {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use jiff::Timestamp;
 use ocr_tests::{
-    cluster::{Audit, AuditEvent, Cluster, Operator, RELEASE, SYSTEM, until},
+    cluster::{Audit, AuditEvent, Cluster, Operator, until},
     memory::megabytes,
     program::is_long,
 };
@@ -81,18 +81,14 @@ pub fn run(cluster: &'static Cluster) -> anyhow::Result<()> {
 
 /// From the answer to the suite's change of a pool to the answer to the operator's last write of a child of it.
 fn applied(events: &[AuditEvent], pool: &str) -> anyhow::Result<Duration> {
-    let account = format!("system:serviceaccount:{SYSTEM}:{RELEASE}");
     let at = |event: &AuditEvent| -> anyhow::Result<Timestamp> { Ok(event.stage_timestamp.parse()?) };
     let changed = events.iter().rfind(|event| {
-        event.object_ref.resource == "ocrpools" && event.object_ref.name == pool && event.user.username != account
+        event.object_ref.resource == "ocrpools" && event.object_ref.name == pool && !event.is_operators()
     });
     let prefix = format!("{pool}-");
     let written = events.iter().rfind(|event| {
         let object = &event.object_ref;
-        event.user.username == account
-            && object.resource == "deployments"
-            && event.is_write()
-            && object.name.starts_with(&prefix)
+        event.is_operators() && object.resource == "deployments" && event.is_write() && object.name.starts_with(&prefix)
     });
     let (changed, written) = changed.zip(written).with_context(|| format!("{pool} is not in the audit log"))?;
     Ok(Duration::try_from(at(written)?.duration_since(at(changed)?)).unwrap_or(Duration::ZERO))

@@ -4,7 +4,7 @@ use std::{thread::sleep, time::Duration};
 
 use anyhow::ensure;
 use ocr_tests::{
-    cluster::{Audit, Cluster, Operator, RELEASE, SYSTEM},
+    cluster::{Audit, Cluster, Operator},
     program::is_long,
 };
 
@@ -24,9 +24,8 @@ pub fn run(cluster: &'static Cluster) -> anyhow::Result<()> {
     sleep(SETTLE);
     let audit = Audit::from_now()?;
     sleep(watched);
-    let account = format!("system:serviceaccount:{SYSTEM}:{RELEASE}");
     let events = audit.events()?;
-    let own: Vec<_> = events.iter().filter(|event| event.user.username == account).collect();
+    let own: Vec<_> = events.iter().filter(|event| event.is_operators()).collect();
     let renewals = own.iter().filter(|event| event.object_ref.resource == "leases" && event.is_write()).count();
     let writes: Vec<String> = own
         .iter()
