@@ -7,20 +7,10 @@ use std::{
 
 use kube::ResourceExt;
 use ocrpool_core::{
-    api::{OcrPoolStatus, conditions::reason},
-    report::{State, is_ready},
+    api::OcrPoolStatus,
+    report::{PROBLEMS, State, is_ready},
 };
 use prometheus::{IntGaugeVec, Opts, Registry};
-
-/// What may be wrong with a pod: the reasons in `status.pods`.
-const TROUBLES: [&str; 6] = [
-    reason::IMAGE_PULL_BACK_OFF,
-    reason::OOM_KILLED,
-    reason::CRASH_LOOP_BACK_OFF,
-    reason::UNSCHEDULABLE,
-    reason::NOT_READY,
-    reason::LOADING,
-];
 
 /// Name of a pool in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +37,7 @@ pub struct Pools {
 struct Known {
     state: State,
     /// One for each pod that has a problem.
-    troubles: Vec<String>,
+    problems: Vec<String>,
 }
 
 impl Pools {
@@ -90,13 +80,13 @@ impl Pools {
 
     /// Notes how a pool is.
     pub fn note(&self, pool: PoolName, status: &OcrPoolStatus) {
-        let troubles = status.pods.iter().map(|pod| pod.reason.clone()).collect();
-        self.keep(pool, is_ready(status), Known { state: State::of(status), troubles });
+        let problems = status.pods.iter().map(|pod| pod.reason.clone()).collect();
+        self.keep(pool, is_ready(status), Known { state: State::of(status), problems });
     }
 
     /// Notes that a pool cannot be read.
     pub fn note_unreadable(&self, pool: PoolName) {
-        self.keep(pool, false, Known { state: State::Degraded, troubles: Vec::new() });
+        self.keep(pool, false, Known { state: State::Degraded, problems: Vec::new() });
     }
 
     fn keep(&self, pool: PoolName, is_ready: bool, known: Known) {
@@ -124,9 +114,9 @@ impl Pools {
             let of_state = known.values().filter(|one| one.state == state).count();
             self.states.with_label_values(&[state.as_str()]).set(count(of_state));
         }
-        for trouble in TROUBLES {
-            let troubled = known.values().flat_map(|one| &one.troubles).filter(|one| *one == trouble).count();
-            self.troubled_pods.with_label_values(&[trouble]).set(count(troubled));
+        for problem in PROBLEMS {
+            let troubled = known.values().flat_map(|one| &one.problems).filter(|one| *one == problem).count();
+            self.troubled_pods.with_label_values(&[problem]).set(count(troubled));
         }
     }
 

@@ -30,11 +30,15 @@ pub struct Fate {
 /// What is wrong with a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// In a word: a reason of [`crate::api::conditions::reason`].
+    /// In a word: one of [`PROBLEMS`].
     pub reason: &'static str,
     /// In a sentence.
     pub message: String,
 }
+
+/// What may be wrong with a pod: every reason of a [`Problem`].
+pub const PROBLEMS: [&str; 6] =
+    [IMAGE_PULL_BACK_OFF, OOM_KILLED, CRASH_LOOP_BACK_OFF, UNSCHEDULABLE, NOT_READY, LOADING];
 
 /// How long a pod that was ended for its memory, and works again, is still told of. The next page of that kind ends it
 /// again, and without this nobody would see more than a counter.

@@ -12,6 +12,6 @@ mod status;
 
 pub use conditions::Trouble;
 pub use events::{Happening, happenings};
-pub use fate::{Fate, fate};
+pub use fate::{Fate, PROBLEMS, fate};
 pub use state::{State, is_ready};
 pub use status::{Observed, status};
