@@ -70,16 +70,8 @@ commands() {
 # --- Two builds
 
 names=(inference operator)
-declare -A PROGRAM=([inference]=ocr [operator]=ocr-operator)
 # In the folder of a checkout.
-build() {
-    local name binary
-    for name in "${names[@]}"; do
-        binary=()
-        if [ -n "$quick" ]; then binary=(--binary "$quick/${PROGRAM[$name]}"); fi
-        scripts/images.sh "${binary[@]}" "$name"
-    done
-}
+build() { scripts/images.sh ${quick:+--programs "$quick"}; }
 
 echo "==> images"
 build

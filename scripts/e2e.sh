@@ -23,13 +23,10 @@ tests/cluster/up.sh --size "${SIZE[$suite]}"
 if [ -z "${KEEP:-}" ]; then trap tests/cluster/down.sh EXIT; fi
 
 mkdir -p "$work"
-for image in "inference ocr" "operator ocr-operator"; do
-    read -r name program <<<"$image"
-    strip -o "$work/$program" "$OCR_PROGRAMS/$program"
-    scripts/images.sh --binary "$work/$program" "$name"
-    if [ "$suite" = e2e ]; then tests/cluster/load-image.sh "target/images/$name.tar"; fi
-done
+for program in ocr ocr-operator; do strip -o "$work/$program" "$OCR_PROGRAMS/$program"; done
+scripts/images.sh --programs "$work"
 if [ "$suite" = e2e ]; then
+    for name in inference operator; do tests/cluster/load-image.sh "target/images/$name.tar"; done
     # The program with the libraries that it is linked to.
     rm -rf "$work/root"
     install -D target/checked/fake-pod "$work/root/fake-pod"

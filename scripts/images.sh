@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Builds the container images without a registry, from programs built on this machine:
 #
-#   images.sh [--binary FILE] [inference|operator]...        without a name: both
+#   images.sh [--programs FOLDER] [inference|operator]...    without a name: both
 #
 #   target/images/NAME.tar       an OCI archive, named localhost/ocr-NAME:VERSION, so that no cluster that lacks it asks a
 #                                registry for it
 #   target/images/NAME.digest    its digest
 #
-#   --binary FILE   takes this program and compiles none; for one image
-#   BASE            image to build on; if it is not set, one is made of Debian's packages (images/base)
+#   --programs FOLDER   takes the programs from there and compiles none
+#   BASE                image to build on; if it is not set, one is made of Debian's packages (images/base)
 #
 # Uses buildah, else podman, else docker, else installs buildah. Equal sources give equal digests, in every folder, with
 # buildah and podman; images/README.md says what that takes. A second run does nothing.
@@ -21,17 +21,17 @@ declare -A PROGRAM=([inference]=ocr [operator]=ocr-operator)
 # Uncompressed, in MB: what a node keeps.
 declare -A LIMIT=([inference]=250 [operator]=40)
 
-binary=
+programs=
 names=()
 while (($#)); do
     case $1 in
-    --binary)
-        binary=$(realpath "${2:?--binary needs a file}")
+    --programs)
+        programs=$(realpath "${2:?--programs needs a folder}")
         shift
         ;;
     inference | operator) names+=("$1") ;;
     *)
-        echo "usage: $0 [--binary FILE] [inference|operator]..." >&2
+        echo "usage: $0 [--programs FOLDER] [inference|operator]..." >&2
         exit 2
         ;;
     esac
@@ -43,10 +43,6 @@ out=$PWD/target/images
 rust=$out/rust
 if ((!${#names[@]})); then
     names=(inference operator)
-fi
-if [ -n "$binary" ] && ((${#names[@]} != 1)); then
-    echo "--binary is for one image: name it" >&2
-    exit 2
 fi
 
 say() { printf '==> %s\n' "$*"; }
@@ -227,14 +223,16 @@ make_image() {
 }
 
 mkdir -p "$out"
-if [ -z "$binary" ]; then scripts/setup.sh; fi
+if [ -z "$programs" ]; then scripts/setup.sh; fi
 choose_engine
-for name in "${names[@]}"; do
-    if [ -n "$binary" ]; then continue; fi
-    say "programs of the image $name, in $rust (minutes, the first time)"
-    # shellcheck disable=SC2086 # a list
-    build_programs ${PACKAGES[$name]}
-done
+if [ -z "$programs" ]; then
+    for name in "${names[@]}"; do
+        say "programs of the image $name, in $rust (minutes, the first time)"
+        # shellcheck disable=SC2086 # a list
+        build_programs ${PACKAGES[$name]}
+    done
+    programs=$rust/release
+fi
 if [[ " ${names[*]} " == *" inference "* ]]; then
     say "models and native libraries"
     bring_assets
@@ -249,7 +247,7 @@ fi
 
 failed=0
 for name in "${names[@]}"; do
-    program=${binary:-$rust/release/${PROGRAM[$name]}}
+    program=$programs/${PROGRAM[$name]}
     tag=localhost/ocr-$name:$version
     inputs=$(inputs_of "$name" "$program" "$tag")
     if [ ! -f "$out/$name.tar" ] || [ "$inputs" != "$(cat "$out/$name.inputs" 2>/dev/null)" ]; then
