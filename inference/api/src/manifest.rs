@@ -44,6 +44,29 @@ pub struct Manifest {
 impl Manifest {
     /// The value of `schema` that this version reads.
     pub const SCHEMA: &'static str = "ocrpool.dev/bundle/v1";
+
+    /// All files that the manifest names, in its order. Two recognisers may name the same one.
+    #[must_use]
+    pub fn files(&self) -> Vec<&File> {
+        let mut files = vec![&self.detector.file];
+        files.extend(&self.detector.fp16);
+        for recogniser in &self.recognisers {
+            files.push(&recogniser.file);
+            files.extend(recogniser.fp16.iter().chain(&recogniser.int8));
+            files.push(&recogniser.dictionary);
+        }
+        files.extend(self.orientation.iter().map(|orientation| &orientation.file));
+        files.extend(self.line_orientation.iter().map(|orientation| &orientation.file));
+        files
+    }
+
+    /// Bytes of all its files, each counted once.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let by_name: BTreeMap<&str, u64> =
+            self.files().into_iter().map(|file| (file.file.as_str(), file.bytes)).collect();
+        by_name.into_values().fold(0, u64::saturating_add)
+    }
 }
 
 /// What a bundle does.
@@ -64,6 +87,31 @@ pub struct File {
     pub sha256: String,
     /// Size of the file in bytes.
     pub bytes: u64,
+}
+
+/// The numbers that a network computes with. Its input and output are 32-bit floats in every precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    Fp32,
+    /// 16-bit floats, where they are exact enough.
+    Fp16,
+    /// 8-bit integers in the convolutions of 1 x 1.
+    Int8,
+}
+
+impl Precision {
+    /// As manifests, logs and the status have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
+        }
+    }
 }
 
 /// Lengths that a page's sides are brought between, as RapidOCR does it: a page that is too large or too small is
@@ -100,6 +148,9 @@ pub enum LimitSide {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Detector {
     pub file: File,
+    /// The same network in [`Precision::Fp16`], for GPUs. Read only where it is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fp16: Option<File>,
     /// The network's name. It is compared with the property `architecture` of the file, where the file has one.
     pub architecture: String,
     pub normalise: Normalise,
@@ -126,6 +177,18 @@ pub struct Detector {
     /// How a box is grown.
     #[serde(default)]
     pub unclip: Unclip,
+}
+
+impl Detector {
+    /// The network in that precision, where the bundle has it.
+    #[must_use]
+    pub const fn file_in(&self, precision: Precision) -> Option<&File> {
+        match precision {
+            Precision::Fp32 => Some(&self.file),
+            Precision::Fp16 => self.fp16.as_ref(),
+            Precision::Int8 => None,
+        }
+    }
 }
 
 /// How a page is brought to another size; both take the two nearest pixels a side.
@@ -158,6 +221,13 @@ pub struct Recogniser {
     /// Name inside the bundle, such as `latin` or `full`.
     pub name: String,
     pub file: File,
+    /// The same network in [`Precision::Fp16`], for GPUs. Read only where it is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fp16: Option<File>,
+    /// The same network in [`Precision::Int8`], for CPUs that sum products of bytes in 32 bits (AVX-512 VNNI, AVX-VNNI);
+    /// others sum pairs of them in 16 bits, which saturate. Read only where it is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8: Option<File>,
     /// One entry a line, UTF-8, without the blank and without the space: class 0 is the blank, the last class the space.
     pub dictionary: File,
     /// Classes of the output: entries of the dictionary + 2.
@@ -189,6 +259,18 @@ pub struct Recogniser {
     pub space_threshold: Option<f32>,
     /// A line below this confidence is dropped as no text at all.
     pub drop_score: f32,
+}
+
+impl Recogniser {
+    /// The network in that precision, where the bundle has it.
+    #[must_use]
+    pub const fn file_in(&self, precision: Precision) -> Option<&File> {
+        match precision {
+            Precision::Fp32 => Some(&self.file),
+            Precision::Fp16 => self.fp16.as_ref(),
+            Precision::Int8 => self.int8.as_ref(),
+        }
+    }
 }
 
 /// How a line is cut out of its page.
@@ -266,4 +348,44 @@ pub struct Cost {
     pub recognise_line: f64,
     /// Units that one core of the reference machine does in a second, until a pod has measured its own.
     pub units_per_core_second: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = include_str!("../../bundles/pp-ocrv6-small/model.yaml");
+
+    #[test]
+    fn no_file_of_a_manifest_is_left_out_and_none_counts_twice() {
+        let mut manifest: Manifest = yaml_serde::from_str(SMALL).unwrap();
+        let written = SMALL.lines().filter(|line| line.trim_start().starts_with("file: "));
+        assert_eq!(manifest.files().len(), written.count());
+        let before = manifest.bytes();
+        assert_eq!(before, manifest.files().iter().map(|file| file.bytes).sum::<u64>());
+        manifest.recognisers[1].file = manifest.recognisers[0].file.clone();
+        assert!(manifest.bytes() < before);
+    }
+
+    #[test]
+    fn a_precision_is_named_alike_in_yaml_and_in_words() {
+        for precision in [Precision::Fp32, Precision::Fp16, Precision::Int8] {
+            assert_eq!(yaml_serde::to_string(&precision).unwrap().trim(), precision.name());
+        }
+    }
+
+    #[test]
+    fn every_precision_has_a_file_of_its_own() {
+        let mut manifest: Manifest = yaml_serde::from_str(SMALL).unwrap();
+        let named = |name: &str| File { file: name.into(), ..manifest.recognisers[0].file.clone() };
+        let (fp16, int8) = (named("fp16.onnx"), named("int8.onnx"));
+        let latin = &mut manifest.recognisers[0];
+        (latin.fp16, latin.int8) = (Some(fp16.clone()), None);
+        assert_eq!(latin.file_in(Precision::Fp32), Some(&latin.file));
+        assert_eq!(latin.file_in(Precision::Fp16), Some(&fp16));
+        assert_eq!(latin.file_in(Precision::Int8), None);
+        latin.int8 = Some(int8.clone());
+        assert_eq!(latin.file_in(Precision::Int8), Some(&int8));
+        assert_eq!(manifest.detector.file_in(Precision::Int8), None);
+    }
 }

@@ -23,6 +23,7 @@ pub(crate) mod tests {
     pub fn detector() -> Detector {
         Detector {
             file: File { file: "det.onnx".into(), sha256: String::new(), bytes: 0 },
+            fp16: None,
             architecture: "test".into(),
             normalise: Normalise { mean: [0.4, 0.5, 0.6], std: [0.2, 0.25, 0.5] },
             limit_side: LimitSide::Max,

@@ -1,11 +1,10 @@
 //! A bundle that was opened and checked.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ocr_api::manifest::{self, Manifest};
+use ocr_api::manifest::{self, Manifest, Precision};
 use serde::Deserialize;
 
 use super::dictionary::{self, Dictionary};
@@ -41,7 +40,9 @@ pub struct Recogniser {
 
 impl Bundle {
     /// Opens a bundle and checks everything that can be checked without running it: names, sizes and digests of its
-    /// files, dictionaries, and the networks' own words on what they are. Each file is read once, in pieces.
+    /// files, dictionaries, and the networks' own words on what they are. Each file is read once, in pieces. Networks of
+    /// other precisions than fp32 are not looked at: [`Bundle::detector_file`] and [`Bundle::recogniser_file`] do that
+    /// for the one that is used.
     ///
     /// # Errors
     /// If anything is not what the manifest says; the error names the file, what was expected and what was found.
@@ -97,6 +98,43 @@ impl Bundle {
         &self.folder
     }
 
+    /// Where the detector of a precision is, checked as the others were when the bundle was opened; `None` where the
+    /// bundle has none.
+    ///
+    /// # Errors
+    /// If the file is not what the manifest says.
+    pub fn detector_file(&self, precision: Precision) -> Result<Option<PathBuf>, BundleError> {
+        let detector = &self.manifest.detector;
+        self.file_of(precision, detector.file_in(precision), |file| file.check_detector(&detector.architecture))
+    }
+
+    /// Where a recogniser of a precision is, checked as the others were when the bundle was opened; `None` where the
+    /// bundle has none.
+    ///
+    /// # Errors
+    /// If the file is not what the manifest says.
+    pub fn recogniser_file(
+        &self,
+        recogniser: &manifest::Recogniser,
+        precision: Precision,
+    ) -> Result<Option<PathBuf>, BundleError> {
+        self.file_of(precision, recogniser.file_in(precision), |file| file.check_recogniser(recogniser))
+    }
+
+    fn file_of(
+        &self,
+        precision: Precision,
+        named: Option<&manifest::File>,
+        check: impl FnOnce(Candidate<'_>) -> Result<(), Refusal>,
+    ) -> Result<Option<PathBuf>, BundleError> {
+        let Some(named) = named else { return Ok(None) };
+        // Those of fp32 were checked when the bundle was opened.
+        if precision != Precision::Fp32 {
+            check_network(&self.folder, named, check).map_err(|refusal| BundleError::new(&self.folder, refusal))?;
+        }
+        Ok(Some(self.path(named)))
+    }
+
     /// Where a file of the manifest is.
     #[must_use]
     pub fn path(&self, file: &manifest::File) -> PathBuf {
@@ -144,14 +182,7 @@ impl Bundle {
     /// Size of all files, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let manifest = &self.manifest;
-        let recognisers = manifest.recognisers.iter().flat_map(|recogniser| [&recogniser.file, &recogniser.dictionary]);
-        let orientation = manifest.orientation.iter().map(|orientation| &orientation.file);
-        let line = manifest.line_orientation.iter().map(|line| &line.file);
-        let files = [&manifest.detector.file].into_iter().chain(recognisers).chain(orientation).chain(line);
-        // Two recognisers may share a file.
-        let by_name: BTreeMap<&str, u64> = files.map(|file| (file.file.as_str(), file.bytes)).collect();
-        by_name.into_values().fold(0, u64::saturating_add)
+        self.manifest.bytes()
     }
 }
 
@@ -231,6 +262,53 @@ mod tests {
         let on_disk: u64 =
             fs::read_dir(fixture.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
         assert_eq!(bundle.bytes(), on_disk - text.len() as u64);
+    }
+
+    #[test]
+    fn a_network_of_another_precision_is_checked_when_it_is_used_and_not_before() {
+        let names = ["detector-fp16.onnx", "recogniser-fp16.onnx", "recogniser-int8.onnx"];
+        let files = |fixture: &Fixture| {
+            let bundle = Bundle::open(fixture.path()).unwrap();
+            let latin = &bundle.recognisers()[0].parameters;
+            [
+                bundle.detector_file(Precision::Fp16),
+                bundle.recogniser_file(latin, Precision::Fp16),
+                bundle.recogniser_file(latin, Precision::Int8),
+            ]
+        };
+        let fixture = Fixture::new();
+        for (name, file) in names.into_iter().zip(files(&fixture)) {
+            assert_eq!(file.unwrap().unwrap(), fs::canonicalize(fixture.path().join(name)).unwrap());
+            fixture.damage(name);
+        }
+        for (name, file) in names.into_iter().zip(files(&fixture)) {
+            let refusal = file.unwrap_err().refusal;
+            assert!(matches!(&refusal, Refusal::Digest { file, .. } if file == name), "{refusal}");
+            fs::remove_file(fixture.path().join(name)).unwrap();
+        }
+        // An image may leave out what it never uses.
+        for file in files(&fixture) {
+            assert_eq!(file.unwrap_err().reason(), "FileMissing");
+        }
+    }
+
+    #[test]
+    fn another_network_in_the_place_of_one_of_another_precision_is_refused() {
+        let mut fixture = Fixture::new();
+        fixture.replace("recogniser-int8.onnx", &onnx::recogniser("test_rec", 6));
+        let bundle = Bundle::open(fixture.path()).unwrap();
+        let latin = &bundle.recognisers()[0].parameters;
+        assert_eq!(bundle.recogniser_file(latin, Precision::Int8).unwrap_err().reason(), "InterfaceMismatch");
+    }
+
+    #[test]
+    fn a_precision_that_a_bundle_lacks_has_no_file() {
+        let fixture = Fixture::new();
+        let bundle = Bundle::open(fixture.path()).unwrap();
+        let full = &bundle.recognisers()[1].parameters;
+        assert_eq!(bundle.recogniser_file(full, Precision::Fp16).unwrap(), None);
+        assert_eq!(bundle.detector_file(Precision::Int8).unwrap(), None);
+        assert_eq!(bundle.recogniser_file(full, Precision::Fp32).unwrap(), Some(bundle.path(&full.file)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ocr_api::manifest::Manifest;
+use ocr_api::manifest::{self, Manifest};
 
 use super::files::sha256;
 
@@ -23,6 +23,7 @@ license: MIT
 source: made for tests
 detector:
   file: {file: detector.onnx, sha256: '', bytes: 0}
+  fp16: {file: detector-fp16.onnx, sha256: '', bytes: 0}
   architecture: test_det
   normalise: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}
   limitSide: max
@@ -35,6 +36,8 @@ detector:
 recognisers:
 - name: latin
   file: {file: recogniser.onnx, sha256: '', bytes: 0}
+  fp16: {file: recogniser-fp16.onnx, sha256: '', bytes: 0}
+  int8: {file: recogniser-int8.onnx, sha256: '', bytes: 0}
   dictionary: {file: latin.txt, sha256: '', bytes: 0}
   classes: 5
   architecture: test_rec
@@ -73,6 +76,7 @@ pub fn manifest() -> Manifest {
     let mut manifest: Manifest = yaml_serde::from_str(MANIFEST).unwrap();
     let mut full = manifest.recognisers[0].clone();
     full.name = "full".into();
+    (full.fp16, full.int8) = (None, None);
     full.languages = vec!["en".into(), "zh".into()];
     manifest.recognisers.push(full);
     manifest
@@ -92,7 +96,10 @@ impl Fixture {
         let mut fixture = Self { path: path.to_owned(), _folder: None };
         fixture.write_manifest(&yaml_serde::to_string(&manifest()).unwrap());
         fixture.replace("detector.onnx", &onnx::detector("test_det"));
-        fixture.replace("recogniser.onnx", &onnx::recogniser("test_rec", 5));
+        fixture.replace("detector-fp16.onnx", &onnx::detector("test_det"));
+        for recogniser in ["recogniser.onnx", "recogniser-fp16.onnx", "recogniser-int8.onnx"] {
+            fixture.replace(recogniser, &onnx::recogniser("test_rec", 5));
+        }
         fixture.replace("latin.txt", b"a\nb\nc\n");
         fixture.replace("orientation.onnx", &onnx::classifier(224, 4));
         fixture.replace("line.onnx", &onnx::classifier_of_lines(2));
@@ -115,11 +122,15 @@ impl Fixture {
     pub fn replace(&mut self, name: &str, bytes: &[u8]) {
         fs::write(self.path.join(name), bytes).unwrap();
         let mut manifest: Manifest = yaml_serde::from_str(&self.manifest_text()).unwrap();
-        let recognisers =
-            manifest.recognisers.iter_mut().flat_map(|recogniser| [&mut recogniser.file, &mut recogniser.dictionary]);
-        let orientation = manifest.orientation.iter_mut().map(|orientation| &mut orientation.file);
-        let line = manifest.line_orientation.iter_mut().map(|line| &mut line.file);
-        for file in [&mut manifest.detector.file].into_iter().chain(recognisers).chain(orientation).chain(line) {
+        let detector = &mut manifest.detector;
+        let mut files: Vec<&mut manifest::File> = [&mut detector.file].into_iter().chain(&mut detector.fp16).collect();
+        for recogniser in &mut manifest.recognisers {
+            files.extend([&mut recogniser.file, &mut recogniser.dictionary]);
+            files.extend(recogniser.fp16.iter_mut().chain(&mut recogniser.int8));
+        }
+        files.extend(manifest.orientation.iter_mut().map(|orientation| &mut orientation.file));
+        files.extend(manifest.line_orientation.iter_mut().map(|line| &mut line.file));
+        for file in files {
             if file.file == name {
                 file.sha256 = sha256(bytes);
                 file.bytes = bytes.len() as u64;

@@ -22,6 +22,8 @@ pub(crate) mod tests {
         Recogniser {
             name: "test".into(),
             file: file("rec.onnx"),
+            fp16: None,
+            int8: None,
             dictionary: file("dictionary.txt"),
             classes: 5,
             architecture: "test".into(),
