@@ -26,21 +26,12 @@ pub fn parse(text: &str) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// All files that a manifest names.
-#[must_use]
-pub fn files(manifest: &Manifest) -> Vec<&File> {
-    let recognisers = manifest.recognisers.iter().flat_map(|recogniser| [&recogniser.file, &recogniser.dictionary]);
-    let orientation = manifest.orientation.iter().map(|orientation| &orientation.file);
-    let line = manifest.line_orientation.iter().map(|orientation| &orientation.file);
-    [&manifest.detector.file].into_iter().chain(recognisers).chain(orientation).chain(line).collect()
-}
-
 /// Makes sure that a manifest says of a bundle what it is, apart from digests and sizes.
 ///
 /// # Errors
 /// If it names other files, another number of classes, or a language that its dictionary cannot write.
 pub fn check(manifest: &Manifest, product: &Product) -> Result<()> {
-    let named: BTreeSet<&str> = files(manifest).into_iter().map(|file| file.file.as_str()).collect();
+    let named: BTreeSet<&str> = manifest.files().into_iter().map(|file| file.file.as_str()).collect();
     let made: BTreeSet<&str> = product.files.keys().map(String::as_str).collect();
     ensure!(named == made, "the manifest names {named:?}, the recipe makes {made:?}");
     for recogniser in &manifest.recognisers {
@@ -65,7 +56,7 @@ pub fn differing<'manifest>(manifest: &'manifest Manifest, product: &Product) ->
         let bytes = product.files.get(&file.file).map(Vec::as_slice).unwrap_or_default();
         file.sha256 != files::sha256(bytes) || u64::try_from(bytes.len()) != Ok(file.bytes)
     };
-    files(manifest).into_iter().filter(differs).map(|file| file.file.as_str()).collect()
+    manifest.files().into_iter().filter(differs).map(|file| file.file.as_str()).collect()
 }
 
 /// Writes digests and sizes into the text of a manifest. Line by line, so that comments and order stay.
@@ -109,7 +100,7 @@ mod tests {
         let entries: Vec<String> = letters.take(manifest.recognisers[0].classes as usize - 2).collect();
         let dictionary = Dictionary::parse(&entries.join("\n")).unwrap();
         let mut product = Product::default();
-        for file in files(manifest) {
+        for file in manifest.files() {
             product.files.insert(file.file.clone(), file.file.clone().into_bytes());
         }
         for recogniser in &manifest.recognisers {
@@ -173,7 +164,7 @@ mod tests {
         let mut manifest = manifest();
         let product = product(&manifest);
         let all = differing(&manifest, &product).len();
-        assert_eq!(all, files(&manifest).len());
+        assert_eq!(all, manifest.files().len());
         manifest.detector.file.sha256 = files::sha256(b"detector.onnx");
         manifest.detector.file.bytes = 13;
         assert_eq!(differing(&manifest, &product).len(), all - 1);

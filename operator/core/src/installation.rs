@@ -40,15 +40,7 @@ impl From<&Manifest> for Bundle {
         let mut languages: Vec<_> = manifest.recognisers.iter().flat_map(|one| one.languages.clone()).collect();
         languages.sort();
         languages.dedup();
-        let files = [Some(&manifest.detector.file), manifest.orientation.as_ref().map(|one| &one.file)];
-        let files = files.into_iter().flatten().chain(manifest.line_orientation.as_ref().map(|one| &one.file));
-        let recognisers = manifest.recognisers.iter().flat_map(|one| [&one.file, &one.dictionary]);
-        Self {
-            version: manifest.version.clone(),
-            languages,
-            bytes: files.chain(recognisers).map(|file| file.bytes).sum(),
-            memory: manifest.memory.clone(),
-        }
+        Self { version: manifest.version.clone(), languages, bytes: manifest.bytes(), memory: manifest.memory.clone() }
     }
 }
 
