@@ -2,18 +2,6 @@
 //!
 //! Used at build time only; the program that it builds for fetches nothing. See `README.md` beside this crate.
 
-mod bundles;
-mod dictionary;
-mod edits;
-mod fetch;
-mod files;
-mod languages;
-mod lock;
-mod manifests;
-mod onnx;
-mod pip;
-mod recipes;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,9 +9,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
-use crate::bundles::Mismatch;
-use crate::lock::{Arch, Lock};
-use crate::pip::Pip;
+use ocr_assets::bundles::{self, Mismatch};
+use ocr_assets::lock::{Arch, Lock};
+use ocr_assets::pip::Pip;
+use ocr_assets::{fetch, recipes};
 
 /// Brings model weights and native libraries, and builds the model bundles.
 #[derive(Parser)]

@@ -75,7 +75,7 @@ pub fn keep(graph: &mut Graph, classes: &[usize]) -> Result<(), EditError> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::onnx::proto::{Attribute, ValueInfo};
 
