@@ -2,7 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::proto::{Attribute, Dimension, Graph, Node, Shape, Tensor, TensorType, Type, ValueInfo, attribute_type};
+use super::proto::{
+    Attribute, Dimension, Graph, Model, Node, OperatorSet, Shape, Tensor, TensorType, Type, ValueInfo, attribute_type,
+};
+
+/// The set of operators that ONNX Runtime adds to those of the standard.
+pub const RUNTIME_SET: &str = "com.microsoft";
 
 /// Who writes and who reads each tensor. Made anew after a change.
 pub struct Index {
@@ -142,6 +147,15 @@ impl Graph {
     }
 }
 
+impl Model {
+    /// Lets the graph use [`RUNTIME_SET`].
+    pub fn allow_runtime_set(&mut self) {
+        if self.opset_import.iter().all(|set| set.domain() != RUNTIME_SET) {
+            self.opset_import.push(OperatorSet { domain: Some(RUNTIME_SET.to_owned()), version: Some(1) });
+        }
+    }
+}
+
 impl Node {
     /// A node without attributes.
     #[must_use]
@@ -155,6 +169,12 @@ impl Node {
         }
     }
 
+    /// A node of ONNX Runtime's own set, without attributes. The file must name [`RUNTIME_SET`].
+    #[must_use]
+    pub fn of_runtime(op_type: &str, inputs: &[&str], output: &str) -> Self {
+        Self { domain: Some(RUNTIME_SET.to_owned()), ..Self::new(op_type, inputs, output) }
+    }
+
     /// The node with one more attribute.
     #[must_use]
     pub fn with(mut self, attribute: Attribute) -> Self {
@@ -166,6 +186,12 @@ impl Node {
     #[must_use]
     pub fn is(&self, op_type: &str) -> bool {
         self.op_type() == op_type && matches!(self.domain(), "" | "ai.onnx")
+    }
+
+    /// Whether it is this operator of ONNX Runtime's own set.
+    #[must_use]
+    pub fn is_of_runtime(&self, op_type: &str) -> bool {
+        self.op_type() == op_type && self.domain() == RUNTIME_SET
     }
 
     /// The name of its only output.

@@ -1,6 +1,7 @@
 //! Reading, changing and writing ONNX files.
 
 pub mod graph;
+pub mod half;
 pub mod proto;
 pub mod tensor;
 

@@ -147,7 +147,10 @@ pub struct Tensor {
 /// Values of [`Tensor::data_type`] and [`TensorType::elem_type`].
 pub mod element {
     pub const FLOAT: i32 = 1;
+    pub const UINT8: i32 = 2;
+    pub const INT8: i32 = 3;
     pub const INT64: i32 = 7;
+    pub const FLOAT16: i32 = 10;
 }
 
 /// Name, type and shape of a tensor.

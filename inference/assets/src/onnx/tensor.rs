@@ -1,5 +1,7 @@
 //! Constants: their values in and out.
 
+#[cfg(doc)]
+use super::half;
 use super::proto::{Tensor, element};
 
 /// Why a constant cannot be used.
@@ -33,6 +35,41 @@ impl Tensor {
             data_type: Some(element::INT64),
             name: Some(name.to_owned()),
             raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+            ..Self::default()
+        }
+    }
+
+    /// A constant of 16-bit floats, as [`half`] makes them.
+    #[must_use]
+    pub fn of_halves(name: &str, dims: &[i64], values: &[u16]) -> Self {
+        Self {
+            dims: dims.to_vec(),
+            data_type: Some(element::FLOAT16),
+            name: Some(name.to_owned()),
+            raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+            ..Self::default()
+        }
+    }
+
+    /// A constant of signed bytes.
+    #[must_use]
+    pub fn of_signed_bytes(name: &str, dims: &[i64], values: &[i8]) -> Self {
+        Self {
+            dims: dims.to_vec(),
+            data_type: Some(element::INT8),
+            name: Some(name.to_owned()),
+            raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+            ..Self::default()
+        }
+    }
+
+    /// A single byte.
+    #[must_use]
+    pub fn of_byte(name: &str, value: u8) -> Self {
+        Self {
+            data_type: Some(element::UINT8),
+            name: Some(name.to_owned()),
+            raw_data: Some(vec![value]),
             ..Self::default()
         }
     }
