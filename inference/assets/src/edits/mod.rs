@@ -4,8 +4,11 @@
 //! were; a place that only resembles the pattern is left alone. The figures were measured with ONNX Runtime 1.31.1 on
 //! a Xeon (Cascade Lake) with one thread, a page of 960 x 448 and six lines of 48 x 320, unless others are named.
 
+pub mod batch_norm;
+pub mod bias;
 pub mod channel_padding;
 pub mod constants;
+pub mod gelu;
 pub mod identities;
 pub mod reduced_output;
 pub mod squeeze_excite;
