@@ -8,6 +8,7 @@ pub mod batch_norm;
 pub mod bias;
 pub mod channel_padding;
 pub mod constants;
+pub mod fp16;
 pub mod gelu;
 pub mod identities;
 pub mod reduced_output;
@@ -27,6 +28,8 @@ pub enum EditError {
     Tensor(#[from] TensorError),
     #[error("class {class} is asked for, but the network has {classes}")]
     Class { class: usize, classes: usize },
+    #[error("constant {tensor} has the value {value}, which 16-bit floats cannot hold")]
+    TooLarge { tensor: String, value: f32 },
     #[error("after the edits nothing writes tensor {tensor}")]
     Disconnected { tensor: String },
 }
