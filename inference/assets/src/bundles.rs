@@ -35,7 +35,7 @@ pub fn build(recipes: &[Recipe], assets: &Path, manifests: &Path, out: &Path, mi
 fn build_one(recipe: &Recipe, assets: &Path, manifests: &Path, out: &Path, mismatch: Mismatch) -> Result<()> {
     let path = manifests::path(manifests, recipe.bundle);
     let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let product = recipe.make(&assets.join("models"))?;
+    let product = recipe.make(&assets.join("models"), path.parent().unwrap_or(manifests))?;
     let text = settle(recipe.bundle, text, &product, mismatch, &path)?;
 
     let folder = out.join(recipe.bundle);
@@ -107,7 +107,7 @@ fn refuse_without_recipe(recipes: &[Recipe], manifests: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipes::{Part, SHIPPED, TESTS};
+    use crate::recipes::{Part, RecogniserPart, SHIPPED, TESTS};
 
     const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bundles");
     const TEST_MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/bundles");
@@ -132,7 +132,7 @@ mod tests {
             for part in recipe.parts {
                 match part {
                     Part::Detector { architecture, .. } => assert_eq!(manifest.detector.architecture, *architecture),
-                    Part::Recogniser { architecture, .. } => {
+                    Part::Recogniser(RecogniserPart { architecture, .. }) => {
                         assert!(manifest.recognisers.iter().all(|known| known.architecture == *architecture));
                     }
                     Part::Copy { .. } | Part::Dictionary { .. } => {}

@@ -5,10 +5,14 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use ocr_api::manifest::Precision;
 
 use crate::dictionary::{Dictionary, Vocabulary};
-use crate::edits::vocabulary;
-use crate::edits::{self, channel_padding, constants, identities, reduced_output, squeeze_excite, upsampling};
+use crate::edits::int8::Record;
+use crate::edits::{
+    self, channel_padding, constants, fp16, identities, int8, reduced_output, squeeze_excite, upsampling, vocabulary,
+};
+use crate::files;
 use crate::onnx;
 use crate::onnx::proto::{Graph, Model, Property};
 
@@ -21,14 +25,23 @@ pub struct Recipe {
 
 /// A file of a bundle, or two that belong together. Paths are below the assets folder's `models`.
 pub enum Part {
-    /// The text detector, edited.
-    Detector { source: &'static str, architecture: &'static str },
-    /// A recogniser with its dictionary, edited.
-    Recogniser { source: &'static str, dictionary: Source, vocabulary: Vocabulary, architecture: &'static str },
+    /// The text detector, edited, and again in each of the other precisions.
+    Detector { source: &'static str, architecture: &'static str, others: &'static [Precision] },
+    /// A recogniser with its dictionary.
+    Recogniser(RecogniserPart),
     /// A dictionary alone, for a recogniser that is copied.
     Dictionary { source: &'static str, file: &'static str },
     /// A file as it comes.
     Copy { source: &'static str, file: &'static str },
+}
+
+/// A recogniser with its dictionary, edited, and again in each of the other precisions.
+pub struct RecogniserPart {
+    source: &'static str,
+    dictionary: Source,
+    vocabulary: Vocabulary,
+    pub architecture: &'static str,
+    others: &'static [Precision],
 }
 
 /// Where a dictionary comes from.
@@ -47,19 +60,25 @@ pub const SHIPPED: &[Recipe] = &[
     Recipe {
         bundle: "pp-ocrv6-small",
         parts: &[
-            Part::Detector { source: "pp-ocrv6-small/detector.onnx", architecture: "PP-OCRv6_small_det" },
-            Part::Recogniser {
+            Part::Detector {
+                source: "pp-ocrv6-small/detector.onnx",
+                architecture: "PP-OCRv6_small_det",
+                others: &[Precision::Fp16],
+            },
+            Part::Recogniser(RecogniserPart {
                 source: "pp-ocrv6-small/recogniser.onnx",
                 dictionary: Source::File("pp-ocrv6-small/dictionary.txt"),
                 vocabulary: Vocabulary::Latin,
                 architecture: "PP-OCRv6_small_rec",
-            },
-            Part::Recogniser {
+                others: &[Precision::Fp16],
+            }),
+            Part::Recogniser(RecogniserPart {
                 source: "pp-ocrv6-small/recogniser.onnx",
                 dictionary: Source::File("pp-ocrv6-small/dictionary.txt"),
                 vocabulary: Vocabulary::Full,
                 architecture: "PP-OCRv6_small_rec",
-            },
+                others: &[Precision::Fp16],
+            }),
             ORIENTATION,
             LINE_ORIENTATION,
         ],
@@ -67,19 +86,25 @@ pub const SHIPPED: &[Recipe] = &[
     Recipe {
         bundle: "pp-ocrv6-tiny",
         parts: &[
-            Part::Detector { source: "pp-ocrv6-tiny/detector.onnx", architecture: "PP-OCRv6_tiny_det" },
-            Part::Recogniser {
+            Part::Detector {
+                source: "pp-ocrv6-tiny/detector.onnx",
+                architecture: "PP-OCRv6_tiny_det",
+                others: &[Precision::Fp16],
+            },
+            Part::Recogniser(RecogniserPart {
                 source: "pp-ocrv6-tiny/recogniser.onnx",
                 dictionary: Source::File("pp-ocrv6-tiny/dictionary.txt"),
                 vocabulary: Vocabulary::Latin,
                 architecture: "PP-OCRv6_tiny_rec",
-            },
-            Part::Recogniser {
+                others: &[Precision::Fp16],
+            }),
+            Part::Recogniser(RecogniserPart {
                 source: "pp-ocrv6-tiny/recogniser.onnx",
                 dictionary: Source::File("pp-ocrv6-tiny/dictionary.txt"),
                 vocabulary: Vocabulary::Full,
                 architecture: "PP-OCRv6_tiny_rec",
-            },
+                others: &[Precision::Fp16],
+            }),
             ORIENTATION,
             LINE_ORIENTATION,
         ],
@@ -87,13 +112,18 @@ pub const SHIPPED: &[Recipe] = &[
     Recipe {
         bundle: "pp-ocrv5-mobile",
         parts: &[
-            Part::Detector { source: "pp-ocrv5-mobile/detector.onnx", architecture: "PP-OCRv5_mobile_det" },
-            Part::Recogniser {
+            Part::Detector {
+                source: "pp-ocrv5-mobile/detector.onnx",
+                architecture: "PP-OCRv5_mobile_det",
+                others: &[],
+            },
+            Part::Recogniser(RecogniserPart {
                 source: "pp-ocrv5-mobile/recogniser.onnx",
                 dictionary: Source::File("pp-ocrv5-mobile/dictionary.txt"),
                 vocabulary: Vocabulary::Full,
                 architecture: "PP-OCRv5_mobile_rec",
-            },
+                others: &[],
+            }),
             ORIENTATION,
             LINE_ORIENTATION,
         ],
@@ -101,13 +131,18 @@ pub const SHIPPED: &[Recipe] = &[
     Recipe {
         bundle: "pp-ocrv4-mobile",
         parts: &[
-            Part::Detector { source: "pp-ocrv4-mobile/detector.onnx", architecture: "PP-OCRv4_mobile_det" },
-            Part::Recogniser {
+            Part::Detector {
+                source: "pp-ocrv4-mobile/detector.onnx",
+                architecture: "PP-OCRv4_mobile_det",
+                others: &[],
+            },
+            Part::Recogniser(RecogniserPart {
                 source: "pp-ocrv4-mobile/recogniser.onnx",
                 dictionary: Source::Metadata,
                 vocabulary: Vocabulary::Full,
                 architecture: "PP-OCRv4_mobile_rec",
-            },
+                others: &[],
+            }),
             ORIENTATION,
             LINE_ORIENTATION,
         ],
@@ -125,6 +160,9 @@ pub const TESTS: &[Recipe] = &[Recipe {
     ],
 }];
 
+/// Name of the record of a calibration, in the folder of the bundle's manifest.
+pub const RECORD: &str = "calibration.yaml";
+
 /// Key of the property in which a network says what it is; the program compares it with the manifest.
 pub const ARCHITECTURE: &str = "architecture";
 
@@ -137,11 +175,12 @@ pub struct Product {
 }
 
 impl Recipe {
-    /// Makes all files of the bundle from the folder of raw weights.
+    /// Makes all files of the bundle from the folder of raw weights, and the record of its calibration in the folder of
+    /// its manifest.
     ///
     /// # Errors
-    /// If a file is missing, or an edit does not find its place.
-    pub fn make(&self, models: &Path) -> Result<Product> {
+    /// If a file is missing, an edit does not find its place, or the record is not one of the network.
+    pub fn make(&self, models: &Path, manifest: &Path) -> Result<Product> {
         let mut product = Product::default();
         for part in self.parts {
             match part {
@@ -153,27 +192,16 @@ impl Recipe {
                     product.files.insert((*file).to_owned(), dictionary.to_string().into_bytes());
                     product.dictionaries.insert((*file).to_owned(), dictionary);
                 }
-                Part::Detector { source, architecture } => {
+                Part::Detector { source, architecture, others } => {
                     let mut model = network(&models.join(source), architecture)?;
                     let graph = model.graph.get_or_insert_default();
                     edit_detector(graph).with_context(|| format!("failed to edit {source}"))?;
-                    product.files.insert("detector.onnx".to_owned(), onnx::write(&model));
+                    product.networks("detector", &model, others, manifest)?;
                 }
-                Part::Recogniser { source, dictionary, vocabulary, architecture } => {
-                    let path = models.join(source);
-                    let mut model = network(&path, architecture)?;
-                    let text = match dictionary {
-                        Source::File(name) => text(&models.join(name))?,
-                        Source::Metadata => characters(&path)?,
-                    };
-                    let name = match vocabulary {
-                        Vocabulary::Latin => "latin",
-                        Vocabulary::Full => "full",
-                    };
-                    let graph = model.graph.get_or_insert_default();
-                    let dictionary = edit_recogniser(graph, &text, *vocabulary)
-                        .with_context(|| format!("failed to edit {source}"))?;
-                    product.files.insert(format!("recogniser-{name}.onnx"), onnx::write(&model));
+                Part::Recogniser(part) => {
+                    let name = part.name();
+                    let (model, dictionary) = part.make(models)?;
+                    product.networks(&format!("recogniser-{name}"), &model, part.others, manifest)?;
                     product.files.insert(format!("{name}.txt"), dictionary.to_string().into_bytes());
                     product.dictionaries.insert(format!("{name}.txt"), dictionary);
                 }
@@ -181,6 +209,77 @@ impl Recipe {
         }
         Ok(product)
     }
+
+    /// The first recogniser that is made in that precision too. That of [`Precision::Int8`] is the one which is calibrated.
+    #[must_use]
+    pub fn recogniser_in(&self, precision: Precision) -> Option<&RecogniserPart> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Recogniser(part) => part.others.contains(&precision).then_some(part),
+            Part::Copy { .. } | Part::Dictionary { .. } | Part::Detector { .. } => None,
+        })
+    }
+}
+
+impl RecogniserPart {
+    /// The network of 32-bit floats and its dictionary.
+    ///
+    /// # Errors
+    /// If a file is missing, or an edit does not find its place.
+    pub fn make(&self, models: &Path) -> Result<(Model, Dictionary)> {
+        let path = models.join(self.source);
+        let mut model = network(&path, self.architecture)?;
+        let text = match self.dictionary {
+            Source::File(name) => text(&models.join(name))?,
+            Source::Metadata => characters(&path)?,
+        };
+        let graph = model.graph.get_or_insert_default();
+        let dictionary = edit_recogniser(graph, &text, self.vocabulary)
+            .with_context(|| format!("failed to edit {}", self.source))?;
+        Ok((model, dictionary))
+    }
+
+    fn name(&self) -> &'static str {
+        match self.vocabulary {
+            Vocabulary::Latin => "latin",
+            Vocabulary::Full => "full",
+        }
+    }
+}
+
+impl Product {
+    /// Adds a network, and the same in other precisions.
+    fn networks(&mut self, name: &str, model: &Model, others: &[Precision], manifest: &Path) -> Result<()> {
+        let whole = onnx::write(model);
+        for &precision in others {
+            let file = format!("{name}-{}.onnx", precision.name());
+            let mut model = model.clone();
+            in_precision(&mut model, precision, &whole, manifest).with_context(|| format!("failed to make {file}"))?;
+            self.files.insert(file, onnx::write(&model));
+        }
+        self.files.insert(format!("{name}.onnx"), whole);
+        Ok(())
+    }
+}
+
+/// Brings a network, whose file is given too, to another precision.
+fn in_precision(model: &mut Model, precision: Precision, file: &[u8], manifest: &Path) -> Result<()> {
+    let graph = model.graph.get_or_insert_default();
+    match precision {
+        Precision::Fp32 => {}
+        Precision::Fp16 => {
+            fp16::convert(graph)?;
+        }
+        Precision::Int8 => {
+            let path = manifest.join(RECORD);
+            let record = fs::read_to_string(&path)
+                .with_context(|| format!("failed to read {}: run `ocr-calibrate record` first", path.display()))?;
+            let record = Record::parse(&record).with_context(|| path.display().to_string())?;
+            record.check_network(&files::sha256(file)).with_context(|| path.display().to_string())?;
+            int8::quantise(graph, &record).with_context(|| path.display().to_string())?;
+            model.allow_runtime_set();
+        }
+    }
+    Ok(())
 }
 
 fn edit_detector(graph: &mut Graph) -> Result<()> {
