@@ -126,6 +126,12 @@ measure: build assets ## Memory and cost of each bundle, as its model.yaml state
 	cargo build $(CHECKED) --bins --tests
 	target/checked/measure --ocr target/release/ocr $(notdir $(wildcard inference/bundles/*))
 
+.PHONY: calibrate
+calibrate: assets ## Writes the records again that the networks of bytes are made by, and the bundles by them; minutes
+	cargo build $(CHECKED) --bins --tests
+	target/checked/ocr-calibrate record
+	target/checked/ocr-assets bundles --update
+
 .PHONY: soak
 soak: build assets peers ## The long forms of the suites; about 40 minutes; writes docs/proof/soak.txt
 	scripts/proof.sh soak scripts/soak.sh
