@@ -106,8 +106,11 @@ fn refuse_without_recipe(recipes: &[Recipe], manifests: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use ocr_api::manifest::Precision;
+
     use super::*;
-    use crate::recipes::{Part, RecogniserPart, SHIPPED, TESTS};
+    use crate::edits::int8::Record;
+    use crate::recipes::{Part, RECORD, RecogniserPart, SHIPPED, TESTS};
 
     const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bundles");
     const TEST_MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/bundles");
@@ -137,6 +140,24 @@ mod tests {
                     }
                     Part::Copy { .. } | Part::Dictionary { .. } => {}
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_bundle_with_a_network_of_bytes_has_the_record_that_it_is_made_by() {
+        for recipe in SHIPPED {
+            let folder = Path::new(MANIFESTS).join(recipe.bundle);
+            match fs::read_to_string(folder.join(RECORD)) {
+                Ok(text) => {
+                    let record = Record::parse(&text).unwrap();
+                    let text_of_manifest = fs::read_to_string(manifests::path(Path::new(MANIFESTS), recipe.bundle));
+                    let manifest = manifests::parse(&text_of_manifest.unwrap()).unwrap();
+                    let calibrated = manifest.recognisers.iter().find(|recogniser| recogniser.int8.is_some()).unwrap();
+                    assert_eq!(record.network, calibrated.file.sha256, "{}", recipe.bundle);
+                    assert_eq!(record.to_text(), text, "{}", recipe.bundle);
+                }
+                Err(_) => assert!(recipe.recogniser_in(Precision::Int8).is_none(), "{}", recipe.bundle),
             }
         }
     }
