@@ -29,6 +29,16 @@ pub const PDF: &str = "optical-character-recognition.pdf";
 /// A phrase that stands in [`PDF`], on one line.
 pub const PDF_PHRASE: &str = "Emanuel Goldberg developed a machine";
 
+/// Documents of the shared folder with their truth, and the highest character error that they are read with. linn's truth
+/// is another engine's output: a perfect reading scores about 2 %.
+pub const DOCUMENTS: [(&str, &str, f64); 5] = [
+    ("phototest.tif", "phototest.gold.txt", 0.005),
+    ("phototest-rotated-180.png", "phototest.gold.txt", 0.005),
+    ("phototest-rotated-L.png", "phototest.gold.txt", 0.005),
+    ("eurotext.tif", "eurotext.txt", 0.015),
+    ("linn.png", "linn.txt", 0.03),
+];
+
 /// Reads a file, naming it in the error.
 ///
 /// # Errors

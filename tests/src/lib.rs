@@ -18,4 +18,5 @@ pub mod score;
 pub mod server;
 pub mod slow;
 pub mod suite;
+pub mod variant;
 pub mod work;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::ensure;
 use ocr_api::Document;
 use ocr_tests::{
-    data::{self, SCAN, Shared},
+    data::{self, DOCUMENTS, SCAN, Shared},
     score::{WordScore, character_error_rate},
     server::{Options, Server, SharedServer},
     suite::Suite,
@@ -25,14 +25,7 @@ fn main() -> ExitCode {
     // Measured against our own transcription of a page set in five typefaces; the header stands in two columns.
     document(&mut suite, &server, Ok(data::example(SCAN)), Ok(data::example("senate-1871.txt")), 0.05);
     let shared = Shared::find();
-    // linn's truth is another engine's output: a perfect reading scores about 2 %.
-    for (picture, truth, limit) in [
-        ("phototest.tif", "phototest.gold.txt", 0.005),
-        ("phototest-rotated-180.png", "phototest.gold.txt", 0.005),
-        ("phototest-rotated-L.png", "phototest.gold.txt", 0.005),
-        ("eurotext.tif", "eurotext.txt", 0.015),
-        ("linn.png", "linn.txt", 0.03),
-    ] {
+    for (picture, truth, limit) in DOCUMENTS {
         let path = |name: &str| shared.clone().map(|shared| shared.path("data/documents").join(name));
         document(&mut suite, &server, path(picture), path(truth), limit);
     }
