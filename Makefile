@@ -132,6 +132,11 @@ calibrate: assets ## Writes the records again that the networks of bytes are mad
 	target/checked/ocr-calibrate record
 	target/checked/ocr-assets bundles --update
 
+.PHONY: precision
+precision: build assets ## Word F1 and CPU time of int8 and fp16 against fp32, over 80 receipts; ten minutes; writes docs/proof/precision.txt
+	cargo build $(CHECKED) --bins --tests
+	scripts/proof.sh precision target/checked/precision --ocr target/release/ocr int8 fp16
+
 .PHONY: soak
 soak: build assets peers ## The long forms of the suites; about 40 minutes; writes docs/proof/soak.txt
 	scripts/proof.sh soak scripts/soak.sh

@@ -69,6 +69,26 @@ pub fn tree_cpu_seconds(root: u32) -> anyhow::Result<f64> {
     Ok(seconds)
 }
 
+/// Seconds of processor time that the threads of a name have used, to the nanosecond.
+///
+/// # Errors
+/// If the process has ended, or has no thread of that name.
+pub fn thread_cpu_seconds(pid: u32, name: &str) -> anyhow::Result<f64> {
+    let mut nanoseconds = None;
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).context("cannot list the threads")? {
+        let thread = entry.context("cannot list the threads")?.path();
+        // A thread that ended since is none of those asked for: they live as long as the process.
+        let Ok(found) = fs::read_to_string(thread.join("comm")) else { continue };
+        if found.trim_end() == name {
+            let times = fs::read_to_string(thread.join("schedstat")).context("cannot read the times of a thread")?;
+            let on_cpu: u64 = times.split_whitespace().next().unwrap_or_default().parse()?;
+            *nanoseconds.get_or_insert(0) += on_cpu;
+        }
+    }
+    let nanoseconds = nanoseconds.with_context(|| format!("process {pid} has no thread {name}"))?;
+    Ok(Duration::from_nanos(nanoseconds).as_secs_f64())
+}
+
 /// `USER_HZ`, the unit of times in `/proc`: 100 on x86-64 and arm64, whatever the kernel's own clock does.
 const TICKS_PER_SECOND: f64 = 100.0;
 
