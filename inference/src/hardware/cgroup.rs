@@ -9,8 +9,9 @@ pub struct CgroupLimits {
     pub cpu_millicores: Option<u64>,
     /// Memory limit in bytes; `None` where there is none.
     pub memory_bytes: Option<u64>,
-    /// Memory in use by the cgroup, in bytes.
-    pub memory_used_bytes: u64,
+    /// Memory that the cgroup uses and the kernel cannot simply take back, in bytes: what is used without the pages of
+    /// files that nobody has touched for long. The kubelet counts in the same way.
+    pub working_set_bytes: u64,
 }
 
 impl CgroupLimits {
@@ -42,7 +43,7 @@ fn unified(membership: &str, root: &Path) -> CgroupLimits {
             millicores(quota.parse().ok()?, period.parse().ok()?)
         }),
         memory_bytes: least(&levels, |level| number(&level.join("memory.max"))),
-        memory_used_bytes: levels.first().and_then(|own| number(&own.join("memory.current"))).unwrap_or(0),
+        working_set_bytes: levels.first().map_or(0, |own| working_set(own, "memory.current", "inactive_file")),
     }
 }
 
@@ -63,8 +64,16 @@ fn legacy(membership: &str, root: &Path) -> CgroupLimits {
         memory_bytes: least(&memory, |level| {
             number(&level.join("memory.limit_in_bytes")).filter(|limit| *limit < NO_LIMIT)
         }),
-        memory_used_bytes: memory.first().and_then(|own| number(&own.join("memory.usage_in_bytes"))).unwrap_or(0),
+        working_set_bytes: memory
+            .first()
+            .map_or(0, |own| working_set(own, "memory.usage_in_bytes", "total_inactive_file")),
     }
+}
+
+fn working_set(level: &Path, usage: &str, idle: &str) -> u64 {
+    let stat = std::fs::read_to_string(level.join("memory.stat")).unwrap_or_default();
+    let idle = stat.lines().find_map(|line| line.split_once(' ').filter(|(name, _)| *name == idle)?.1.parse().ok());
+    number(&level.join(usage)).unwrap_or(0).saturating_sub(idle.unwrap_or(0))
 }
 
 /// The folders from the process's own cgroup up to the root. In a container the path in `/proc` may be the host's, which
@@ -116,9 +125,9 @@ mod tests {
             ("cgroup/pod/container/cpu.max", "max 100000\n"),
             ("cgroup/pod/container/memory.max", "2147483648\n"),
             ("cgroup/pod/container/memory.current", "1000\n"),
+            ("cgroup/pod/container/memory.stat", "anon 500\ninactive_file 300\nactive_file 200\n"),
         ]);
-        let expected =
-            CgroupLimits { cpu_millicores: Some(1500), memory_bytes: Some(1 << 31), memory_used_bytes: 1000 };
+        let expected = CgroupLimits { cpu_millicores: Some(1500), memory_bytes: Some(1 << 31), working_set_bytes: 700 };
         assert_eq!(limits, expected);
         assert_eq!(limits.cores(), Some(2));
     }
@@ -131,9 +140,10 @@ mod tests {
             ("cgroup/cpu/c/cpu.cfs_period_us", "100000\n"),
             ("cgroup/memory/m/memory.limit_in_bytes", "1073741824\n"),
             ("cgroup/memory/m/memory.usage_in_bytes", "7\n"),
+            ("cgroup/memory/m/memory.stat", "inactive_file 1\ntotal_inactive_file 2\n"),
             ("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
         ]);
-        let expected = CgroupLimits { cpu_millicores: Some(500), memory_bytes: Some(1 << 30), memory_used_bytes: 7 };
+        let expected = CgroupLimits { cpu_millicores: Some(500), memory_bytes: Some(1 << 30), working_set_bytes: 5 };
         assert_eq!(limits, expected);
         assert_eq!(limits.cores(), Some(1), "a part of a core is still one thread");
     }

@@ -1,50 +1,82 @@
-//! What there is to compute with: read from the kernel, never assumed.
+//! What there is to compute with: read from the kernel and the driver, never assumed.
 
 mod cgroup;
+mod cpu;
+mod memory;
+mod nvml;
+mod pressure;
 
 pub use cgroup::{CgroupLimits, cgroup_limits};
+pub use cpu::Cpu;
+pub use memory::Memory;
+pub use nvml::{Driver, Gpu, Gpus, gpus};
+pub use pressure::Pressure;
 
 use std::path::Path;
 
-use ocr_api::status::Hardware;
+use ocr_api::status;
 
 const GIB: f64 = 1_073_741_824.0;
 
-/// Looks at this machine, through the eyes of this process's cgroup and affinity mask. `threads` is the setting; 0 leaves
-/// the number to what is found.
-#[must_use]
-pub fn detect(threads: usize) -> Hardware {
-    let limits = cgroup_limits(Path::new("/proc"), Path::new("/sys/fs/cgroup"));
-    let affinity = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    describe(threads, affinity, limits, &memory)
+/// The machine through the eyes of this process: its cgroup, its affinity mask, the devices that it was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    pub gpus: Gpus,
+    pub cpu: Cpu,
+    pub memory: Memory,
 }
 
-/// The facts from what was read. `available_parallelism` heeds the affinity mask; the quota is rounded up, since half a
-/// core left over is still worth a thread.
-#[expect(clippy::cast_precision_loss, reason = "bytes of memory, shown in GiB")]
-fn describe(setting: usize, affinity: usize, limits: CgroupLimits, meminfo: &str) -> Hardware {
-    let (threads, source) = match (setting, limits.cores()) {
-        (0, Some(cores)) if cores < affinity => (cores, "cgroup"),
-        (0, _) => (affinity, "affinity"),
-        (setting, _) => (setting, "setting"),
-    };
-    let kib = |name: &str| -> u64 {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
-    };
-    let (total, available) = (kib("MemTotal") * 1024, kib("MemAvailable") * 1024);
-    let limit = limits.memory_bytes.filter(|limit| *limit < total);
-    let left = limit.map_or(available, |limit| limit.saturating_sub(limits.memory_used_bytes).min(available));
-    Hardware {
-        // GPUs are looked for by the strategies that use them.
-        gpu_available: false,
-        gpu_count: 0,
-        gpu_memory_gb: 0.0,
-        cpu_ram_gb: limit.unwrap_or(total) as f64 / GIB,
-        cpu_available_gb: left as f64 / GIB,
-        cpu_threads: u32::try_from(threads).unwrap_or(u32::MAX),
-        cpu_threads_source: source.to_owned(),
+/// Cores, instruction sets and memory, now. `threads` is the setting; 0 leaves the number to what is found.
+#[must_use]
+pub fn cpu_and_memory(threads: usize) -> (Cpu, Memory) {
+    let limits = cgroup_limits(Path::new("/proc"), Path::new("/sys/fs/cgroup"));
+    // It heeds the affinity mask.
+    let affinity = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    (cpu::describe(threads, affinity, limits, &read("/proc/cpuinfo")), memory::describe(limits, &read("/proc/meminfo")))
+}
+
+/// Memory that is in use now and cannot be taken back, and the limit, in bytes: of the cgroup. `None` where it has none.
+#[must_use]
+pub fn memory_in_use() -> Option<(u64, u64)> {
+    let limits = cgroup_limits(Path::new("/proc"), Path::new("/sys/fs/cgroup"));
+    Some((limits.working_set_bytes, limits.memory_bytes?))
+}
+
+/// Looks at everything. `nvml` is the driver's library, which is opened for this: tens of milliseconds where there is one.
+#[must_use]
+pub fn look(nvml: &Path, threads: usize) -> Machine {
+    let (cpu, memory) = cpu_and_memory(threads);
+    Machine { gpus: gpus(nvml), cpu, memory }
+}
+
+impl From<&Machine> for status::Hardware {
+    #[expect(clippy::cast_precision_loss, reason = "bytes of memory, shown in GiB")]
+    fn from(machine: &Machine) -> Self {
+        let Machine { gpus, cpu, memory } = machine;
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let most_free = gpus.devices.iter().map(|gpu| gpu.free).max().unwrap_or(0);
+        let gpu = |(index, gpu): (usize, &Gpu)| status::Gpu {
+            index: count(index),
+            name: gpu.name.clone(),
+            memory_bytes: gpu.memory,
+            free_bytes: gpu.free,
+            compute_capability: format!("{}.{}", gpu.compute_capability.0, gpu.compute_capability.1),
+            mig: gpu.mig,
+        };
+        Self {
+            gpu_available: !gpus.devices.is_empty(),
+            gpu_count: count(gpus.devices.len()),
+            gpu_memory_gb: most_free as f64 / GIB,
+            gpus: gpus.devices.iter().enumerate().map(gpu).collect(),
+            gpu_driver: gpus.driver.as_ref().map(|driver| driver.version.clone()),
+            gpu_problem: gpus.problem.clone(),
+            cpu_ram_gb: memory.total as f64 / GIB,
+            cpu_available_gb: memory.available as f64 / GIB,
+            cpu_threads: count(cpu.threads),
+            cpu_threads_source: cpu.threads_source.to_owned(),
+            cpu_instructions: cpu.instructions.iter().map(|one| (*one).to_owned()).collect(),
+        }
     }
 }
 
@@ -52,33 +84,13 @@ fn describe(setting: usize, affinity: usize, limits: CgroupLimits, meminfo: &str
 mod tests {
     use super::*;
 
-    const MEMINFO: &str = "MemTotal:       16777216 kB\nMemFree: 1 kB\nMemAvailable:    8388608 kB\n";
-
-    fn limits(millicores: Option<u64>, memory: Option<u64>) -> CgroupLimits {
-        CgroupLimits { cpu_millicores: millicores, memory_bytes: memory, memory_used_bytes: 1 << 30 }
-    }
-
     #[test]
-    fn a_quota_below_the_cores_decides_the_threads() {
-        let hardware = describe(0, 64, limits(Some(2500), None), MEMINFO);
-        assert_eq!((hardware.cpu_threads, hardware.cpu_threads_source.as_str()), (3, "cgroup"));
-    }
-
-    #[test]
-    fn a_quota_above_the_cores_does_not() {
-        assert_eq!(describe(0, 4, limits(Some(64_000), None), MEMINFO).cpu_threads, 4);
-    }
-
-    #[test]
-    fn the_setting_wins() {
-        assert_eq!(describe(7, 4, limits(Some(1000), None), MEMINFO).cpu_threads, 7);
-    }
-
-    #[test]
-    fn memory_is_the_containers_not_the_hosts() {
-        let hardware = describe(0, 4, limits(None, Some(4 << 30)), MEMINFO);
-        assert_eq!((hardware.cpu_ram_gb, hardware.cpu_available_gb), (4.0, 3.0));
-        let hardware = describe(0, 4, limits(None, None), MEMINFO);
-        assert_eq!((hardware.cpu_ram_gb, hardware.cpu_available_gb), (16.0, 8.0));
+    fn the_gpu_with_most_free_memory_is_the_one_that_counts() {
+        let gpu = |free: u64| Gpu { memory: 16 << 30, free, compute_capability: (7, 5), ..Gpu::default() };
+        let gpus = Gpus { devices: vec![gpu(2 << 30), gpu(9 << 30)], ..Gpus::default() };
+        let hardware = status::Hardware::from(&Machine { gpus, ..Machine::default() });
+        assert!(hardware.gpu_available);
+        assert_eq!((hardware.gpu_count, hardware.gpu_memory_gb), (2, 9.0));
+        assert_eq!((hardware.gpus[1].index, hardware.gpus[1].compute_capability.as_str()), (1, "7.5"));
     }
 }
