@@ -70,6 +70,9 @@ pub struct LoadProgress {
     pub stages: u32,
     /// Seconds since the load began; when it is done, the seconds that it took.
     pub elapsed_seconds: f64,
+    /// Of these, the seconds that the first pages took, by which the model was tried; absent until it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up_seconds: Option<f64>,
     /// Attempts so far, counted from 1.
     pub attempt: u32,
     /// Why the last attempt failed; absent while none has.

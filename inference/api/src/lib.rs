@@ -5,8 +5,10 @@
 
 pub mod document;
 pub mod error;
+pub mod golden;
 pub mod health;
 pub mod manifest;
+mod page;
 pub mod proof;
 pub mod status;
 

@@ -334,6 +334,25 @@ pub struct Memory {
     pub peak_mib: u32,
     /// What each further page in work adds.
     pub per_page_mib: u32,
+    /// Highest of a GPU's memory over a long run, for strategies that compute on one. Pods go to GPUs that have more.
+    /// Absent where it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_mib: Option<u32>,
+}
+
+impl Memory {
+    /// What one page at a time needs, in bytes: the peak, and a reserve.
+    #[must_use]
+    pub const fn needed(&self) -> u64 {
+        Self::with_reserve(self.peak_mib)
+    }
+
+    /// Bytes of so many MiB, and a sixteenth more: what memory varies by from run to run, and what was not met while it was
+    /// measured.
+    #[must_use]
+    pub const fn with_reserve(mib: u32) -> u64 {
+        ((mib as u64) << 20) / 16 * 17
+    }
 }
 
 /// Units of work: how much one megapixel of detection and one line of recognition weigh. A unit is a second that one core

@@ -47,7 +47,17 @@ pub struct ModelStatus {
 pub struct Hardware {
     pub gpu_available: bool,
     pub gpu_count: u32,
+    /// Free memory of the GPU that has most of it.
     pub gpu_memory_gb: f64,
+    /// The GPUs that this process can see, in the order in which CUDA counts them.
+    #[serde(default)]
+    pub gpus: Vec<Gpu>,
+    /// Version of the NVIDIA driver; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_driver: Option<String>,
+    /// Why there is no GPU, or what is wrong with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_problem: Option<String>,
     /// Memory of the machine, or the cgroup's limit where that is lower.
     pub cpu_ram_gb: f64,
     /// Of that, what is not in use.
@@ -56,6 +66,25 @@ pub struct Hardware {
     pub cpu_threads: u32,
     /// Where `cpu_threads` comes from: `cgroup`, `affinity` or `setting`.
     pub cpu_threads_source: String,
+    /// Instruction sets that decide how fast networks run, by their names in `/proc/cpuinfo`.
+    #[serde(default)]
+    pub cpu_instructions: Vec<String>,
+}
+
+/// A GPU, or a part of one that MIG made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
+pub struct Gpu {
+    pub index: u32,
+    pub name: String,
+    /// Bytes.
+    pub memory_bytes: u64,
+    /// Of these, what nobody used when it was looked at.
+    pub free_bytes: u64,
+    /// Such as `8.0`.
+    pub compute_capability: String,
+    /// Whether it is a part of a GPU.
+    pub mig: bool,
 }
 
 /// What the models run on.
@@ -67,10 +96,61 @@ pub struct EngineStatus {
     pub precision: String,
     /// Which build of ONNX Runtime, in its own words.
     pub runtime: String,
+    /// Of the strategy `cpu`: `full`, `optimized` or `offload`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The strategy that was asked for; `auto` where none was.
+    #[serde(default)]
+    pub strategy_wanted: String,
+    /// `cpu`, or `cuda:N`.
+    #[serde(default)]
+    pub device: String,
+    /// Share of the networks' nodes that run on the execution provider, from 0 to 1, by ONNX Runtime's record.
+    #[serde(default)]
+    pub provider_nodes: f64,
+    /// Share of the time in nodes that was spent there.
+    #[serde(default)]
+    pub provider_time: f64,
+    /// Strategies that are better than the one that runs, and why they are not used; best first.
+    #[serde(default)]
+    pub passed_over: Vec<PassedOver>,
+    /// How well the golden pages were read before anything else was.
+    #[serde(default)]
+    pub golden: GoldenStatus,
+    /// Pages in work at once, at most: what memory allows.
+    #[serde(default)]
+    pub places: u32,
     pub detect_threads: u32,
     pub recognise_threads: u32,
     /// Line-shaped work that waits.
     pub queued: u64,
+}
+
+/// How well pages were read whose text is known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
+pub struct GoldenStatus {
+    pub pages: u32,
+    /// Characters on them, without white space.
+    pub characters: u64,
+    /// Of these, read wrongly: to be inserted, deleted or replaced.
+    pub errors: u64,
+    /// Character error rate, in percent.
+    pub error_percent: f64,
+    /// Above this a strategy is not used.
+    pub max_error_percent: f64,
+}
+
+/// A way of computing that was not taken though it is better than the one that is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
+pub struct PassedOver {
+    /// Such as `gpu-fp16` or `cpu/full`.
+    pub strategy: String,
+    /// In a word, such as `NoGpu`.
+    pub reason: String,
+    /// What was needed, what was found, and what to do.
+    pub message: String,
 }
 
 /// How the decode processes are confined.
