@@ -19,3 +19,4 @@ pub mod recognise;
 pub mod render;
 pub mod serve;
 pub mod settings;
+pub mod strategy;
