@@ -5,6 +5,16 @@ const MMAP_THRESHOLD: i32 = 1 << 20;
 /// Heaps for threads to share. Each keeps what its busiest moment needed.
 const HEAPS: i32 = 2;
 
+/// Gives memory that was freed back to the system, where the allocator keeps it for the next time.
+#[allow(unsafe_code)]
+pub fn give_back_free_blocks() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim has no preconditions; what it does is done under the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Makes large blocks go back to the system when they are freed. Call it before any thread is started.
 ///
 /// glibc raises its threshold for mapped blocks, up to 32 MiB, each time such a block is freed; from then on blocks of

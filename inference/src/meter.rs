@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{Counter, Histogram, HistogramOpts, HistogramVec, Registry};
+use prometheus::{Counter, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 /// A stage of a page's way whose time is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,7 @@ pub struct Meter {
     batch_size: Histogram,
     units: Counter,
     busy: Counter,
+    step_downs: IntCounterVec,
     engine_work: AtomicU64,
     engine_progress: AtomicU64,
 }
@@ -91,9 +92,21 @@ impl Meter {
             )?,
             units: Counter::new("ocr_units_total", "Units of work done, which no hardware changes")?,
             busy: Counter::new("ocr_busy_seconds_total", "Seconds of engine threads at work, summed over the threads")?,
+            step_downs: IntCounterVec::new(
+                Opts::new(
+                    "ocr_strategies_passed_over_total",
+                    "Strategies that were tried and are not used, by the reason",
+                ),
+                &["reason"],
+            )?,
             engine_work: AtomicU64::new(0),
             engine_progress: AtomicU64::new(0),
         })
+    }
+
+    /// Notes a strategy that was tried and is not used.
+    pub fn stepped_down(&self, reason: &str) {
+        self.step_downs.with_label_values(&[reason]).inc();
     }
 
     /// Notes the time of a page in a stage.
@@ -162,6 +175,7 @@ impl Meter {
         registry.register(Box::new(self.stages.clone()))?;
         registry.register(Box::new(self.batch_size.clone()))?;
         registry.register(Box::new(self.units.clone()))?;
+        registry.register(Box::new(self.step_downs.clone()))?;
         registry.register(Box::new(self.busy.clone()))
     }
 }

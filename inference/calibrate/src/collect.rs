@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use ocr_inference::engine::{Array, Engine as _, OnnxRuntime, OnnxSettings, Stop};
+use ocr_inference::engine::{Array, Engine as _, OnnxRuntime, OnnxSettings, Provider, Stop};
 
 use crate::lines::Lines;
 use crate::network::Tapped;
@@ -27,7 +27,14 @@ pub fn collect(network: &Tapped, library: &Path, lines: &Lines, count: u32) -> R
     let folder = tempfile::tempdir().context("no folder for the network")?;
     let path = folder.path().join("tapped.onnx");
     std::fs::write(&path, &network.file).with_context(|| format!("failed to write {}", path.display()))?;
-    let settings = OnnxSettings { network: "recognise", path, threads: 2, shrink: false };
+    let settings = OnnxSettings {
+        network: "recognise",
+        path,
+        threads: 2,
+        shrink: false,
+        provider: Provider::Cpu { arena: true },
+        warm_up: Vec::new(),
+    };
     let mut engine = OnnxRuntime::load(library)?.open(settings)?;
     let names = engine.output_names().to_vec();
 

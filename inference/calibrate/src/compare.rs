@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context as _, Result, ensure};
 use ocr_api::manifest::{self, Precision};
 use ocr_assets::recipes::Recipe;
-use ocr_inference::engine::{Engine as _, OnnxEngine, OnnxRuntime, OnnxSettings, Stop, Tensor};
+use ocr_inference::engine::{Engine as _, OnnxEngine, OnnxRuntime, OnnxSettings, Provider, Stop, Tensor};
 use ocr_inference::models::{Bundle, Dictionary, Recogniser};
 use ocr_inference::recognise::{Reading, Steps, read};
 use rustix::time::{ClockId, clock_gettime};
@@ -37,7 +37,14 @@ pub fn compare(places: &Places, recipe: &Recipe, count: u32, precision: Precisio
 
     let open = |precision: Precision| -> Result<Reader<'_>> {
         let path = bundle.recogniser_file(parameters, precision)?.with_context(none)?;
-        let settings = OnnxSettings { network: precision.name(), path, threads: 1, shrink: false };
+        let settings = OnnxSettings {
+            network: precision.name(),
+            path,
+            threads: 1,
+            shrink: false,
+            provider: Provider::Cpu { arena: true },
+            warm_up: Vec::new(),
+        };
         Ok(Reader { engine: runtime.open(settings)?, parameters, dictionary, seconds: 0.0 })
     };
     let (mut exact, mut other) = (open(Precision::Fp32)?, open(precision)?);

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Array, BatchLimits, Engine, EngineError, Stop, Tensor, Waiting, pick};
+use super::{Array, BatchLimits, Engine, EngineError, Placement, Stop, Tensor, Waiting, pick, slot::Slot};
 use crate::meter::Purpose;
 
 /// Threads of the engine run at this niceness, so that probes and other requests are answered while every core computes.
@@ -26,7 +26,19 @@ pub struct LaneSettings {
     pub limits: BatchLimits,
     /// Most items that wait.
     pub capacity: usize,
+    pub residency: Residency,
 }
+
+/// How long a network stays in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residency {
+    Always,
+    /// Until nothing was to be done for so long; it is opened again when it is needed.
+    Idle(Duration),
+}
+
+/// Opens a network, on the thread that runs it.
+pub type Open = Box<dyn Fn() -> Result<Box<dyn Engine>, EngineError> + Send>;
 
 /// What a lane has done since it started.
 #[derive(Debug, Default)]
@@ -41,6 +53,8 @@ pub struct LaneStats {
     pub queued: AtomicUsize,
     /// Threads in the network now.
     pub running: AtomicUsize,
+    /// Threads that have the network in memory.
+    pub resident: AtomicUsize,
 }
 
 /// A run of a network that ended.
@@ -68,10 +82,13 @@ pub type OnBatch = Arc<dyn Fn(BatchRun) + Send + Sync>;
 pub struct Lane {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    placement: Option<Placement>,
 }
 
 struct Shared {
     settings: LaneSettings,
+    /// Most items of a batch: what was set, or less since memory ran out.
+    items: AtomicUsize,
     queue: Mutex<Queue>,
     arrived: Condvar,
     stats: LaneStats,
@@ -158,18 +175,16 @@ impl Lane {
     ///
     /// # Errors
     /// The first engine that could not be opened, or a thread that could not be started.
-    pub fn start<O>(settings: LaneSettings, open: Vec<O>, on_batch: OnBatch) -> Result<Self, EngineError>
-    where
-        O: FnOnce() -> Result<Box<dyn Engine>, EngineError> + Send + 'static,
-    {
+    pub fn start(settings: LaneSettings, open: Vec<Open>, on_batch: OnBatch) -> Result<Self, EngineError> {
         let shared = Arc::new(Shared {
+            items: AtomicUsize::new(settings.limits.items),
             settings,
             queue: Mutex::default(),
             arrived: Condvar::new(),
             stats: LaneStats::default(),
             on_batch,
         });
-        let mut lane = Self { shared: Arc::clone(&shared), threads: Vec::new() };
+        let mut lane = Self { shared: Arc::clone(&shared), threads: Vec::new(), placement: None };
         let mut opened = Vec::new();
         for open in open {
             let (report, opening) = std::sync::mpsc::sync_channel(1);
@@ -177,23 +192,39 @@ impl Lane {
             let thread = std::thread::Builder::new().name(shared.settings.name.into()).spawn(move || {
                 // Best effort: without it the engine only competes harder.
                 let _ = rustix::process::setpriority_process(None, NICENESS);
-                match open() {
-                    Ok(mut engine) => {
-                        let _ = report.send(Ok(()));
-                        shared.serve(engine.as_mut());
-                    }
-                    Err(error) => {
-                        let _ = report.send(Err(error));
-                    }
+                let mut slot = Slot::new(open, &shared.stats.resident);
+                // One that cannot be opened now is not tried again when a page comes.
+                let opened = slot.engine().map(|engine| engine.placement().cloned());
+                let failed = opened.is_err();
+                let _ = report.send(opened);
+                if !failed {
+                    shared.serve(&mut slot);
                 }
             });
             lane.threads.push(thread.map_err(|_| EngineError::Closed)?);
             opened.push(opening);
         }
         for opening in opened {
-            opening.recv().unwrap_or(Err(EngineError::Closed))?;
+            let placement = opening.recv().unwrap_or(Err(EngineError::Closed))?;
+            // Each thread has the same network.
+            lane.placement = placement.or(lane.placement.take());
         }
         Ok(lane)
+    }
+
+    /// Where the network's nodes ran when it was opened, where that was recorded.
+    #[must_use]
+    pub fn placement(&self) -> Option<&Placement> {
+        self.placement.as_ref()
+    }
+
+    /// Gives the network's memory back, after the present runs, and lets whoever waits for it know.
+    pub fn close(&self) {
+        let mut queue = lock(&self.shared.queue);
+        queue.closed = true;
+        queue.items.clear();
+        drop(queue);
+        self.shared.arrived.notify_all();
     }
 
     /// Puts an item into the queue.
@@ -218,6 +249,12 @@ impl Lane {
         Ok(Ticket { reply: receiver, wanted })
     }
 
+    /// Bounds a batch by so many items, until it is told otherwise; `None` is what the lane was set up with.
+    pub fn limit_batch(&self, items: Option<usize>) {
+        let most = self.shared.settings.limits.items;
+        self.shared.items.store(items.unwrap_or(most).clamp(1, most), Ordering::Relaxed);
+    }
+
     /// What the lane has done.
     #[must_use]
     pub fn stats(&self) -> &LaneStats {
@@ -233,11 +270,7 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        let mut queue = lock(&self.shared.queue);
-        queue.closed = true;
-        queue.items.clear();
-        drop(queue);
-        self.shared.arrived.notify_all();
+        self.close();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -246,25 +279,35 @@ impl Drop for Lane {
 
 impl Shared {
     /// Runs batches until the lane is closed.
-    fn serve(&self, engine: &mut dyn Engine) {
+    fn serve(&self, slot: &mut Slot<'_>) {
         // A network that panics must not leave callers waiting: whoever submits afterwards is told.
         let _close = CloseOnPanic(self);
-        while let Some(batch) = self.next_batch() {
-            self.run(engine, batch);
+        loop {
+            match self.next(slot.is_taken()) {
+                Next::Run(batch) => self.run(slot, batch),
+                Next::Free => slot.free(),
+                Next::End => return,
+            }
         }
     }
 
-    fn next_batch(&self) -> Option<Vec<Item>> {
+    /// Waits for work; not for ever where the network is in memory and should not stay there.
+    fn next(&self, resident: bool) -> Next {
+        let free_at = match self.settings.residency {
+            Residency::Idle(after) if resident => Some(Instant::now() + after),
+            Residency::Idle(_) | Residency::Always => None,
+        };
+        let limits = BatchLimits { items: self.items.load(Ordering::Relaxed), ..self.settings.limits };
         let mut queue = lock(&self.queue);
         loop {
             if queue.closed {
-                return None;
+                return Next::End;
             }
             let waiting = queue.items.iter().map(|item| Waiting {
                 shape: [item.tensor.shape[1], item.tensor.shape[2], item.tensor.shape[3]],
                 abandoned: item.wanted.abandoned.load(Ordering::Relaxed),
             });
-            let picked = pick(waiting, self.settings.limits);
+            let picked = pick(waiting, limits);
             let mut batch = Vec::with_capacity(picked.run.len());
             let mut places: Vec<(usize, bool)> = picked.run.iter().map(|&place| (place, true)).collect();
             places.extend(picked.drop.iter().map(|&place| (place, false)));
@@ -278,21 +321,31 @@ impl Shared {
             self.stats.queued.store(queue.items.len(), Ordering::Relaxed);
             if !batch.is_empty() {
                 self.stats.running.fetch_add(1, Ordering::Relaxed);
-                return Some(batch);
+                return Next::Run(batch);
             }
-            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = match free_at.map(|at| at.saturating_duration_since(Instant::now())) {
+                None => self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return Next::Free,
+                Some(left) => self.arrived.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
     }
 
-    /// Runs a batch; one that fails is tried again item by item, so that only the culprit fails.
-    fn run(&self, engine: &mut dyn Engine, batch: Vec<Item>) {
-        let results = self.run_once(engine, &batch);
+    /// Runs a batch; one that fails is tried again item by item, so that only the culprit fails. Where memory ran out it is
+    /// freed first, and batches stay smaller from then on.
+    fn run(&self, slot: &mut Slot<'_>, batch: Vec<Item>) {
+        let results = self.run_once(slot, &batch);
+        let out_of_memory = matches!(results, Err(EngineError::OutOfMemory { .. }));
+        if out_of_memory {
+            slot.free();
+            self.items.fetch_min((batch.len() / 2).max(1), Ordering::Relaxed);
+        }
         match results {
-            Err(ref error) if batch.len() > 1 && !matches!(error, EngineError::Stopped) => {
+            Err(ref error) if out_of_memory || (batch.len() > 1 && !matches!(error, EngineError::Stopped)) => {
                 tracing::warn!(network = self.settings.name, items = batch.len(), %error, "a batch failed, its items are run alone");
                 for item in batch {
                     let result = self
-                        .run_once(engine, std::slice::from_ref(&item))
+                        .run_once(slot, std::slice::from_ref(&item))
                         .and_then(|mut results| results.pop().ok_or(EngineError::Closed));
                     let _ = item.reply.send(result);
                 }
@@ -311,7 +364,8 @@ impl Shared {
         self.stats.running.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn run_once(&self, engine: &mut dyn Engine, batch: &[Item]) -> Result<Vec<Vec<Array>>, EngineError> {
+    fn run_once(&self, slot: &mut Slot<'_>, batch: &[Item]) -> Result<Vec<Vec<Array>>, EngineError> {
+        let engine = slot.engine()?;
         let run = Arc::new(Run::default());
         // A place of our own, so that the run is not stopped while its items are still being joined.
         run.wanted.fetch_add(1, Ordering::SeqCst);
@@ -346,6 +400,14 @@ impl Shared {
     }
 }
 
+/// What a thread of a lane does next.
+enum Next {
+    Run(Vec<Item>),
+    /// Give the network's memory back.
+    Free,
+    End,
+}
+
 struct CloseOnPanic<'a>(&'a Shared);
 
 impl Drop for CloseOnPanic<'_> {
@@ -365,167 +427,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    /// Answers each item with its own first number. Fails batches that hold `poison`, blocks on `gate` where there is one.
-    struct Fake {
-        poison: Option<f32>,
-        gate: Option<mpsc::Receiver<()>>,
-        entered: mpsc::Sender<usize>,
-    }
-
-    impl Engine for Fake {
-        fn run(&mut self, batch: &Tensor, stop: &Stop) -> Result<Vec<Array>, EngineError> {
-            let _ = self.entered.send(batch.shape[0]);
-            let (send, stopped) = mpsc::channel();
-            let armed = stop.arm(move || {
-                let _ = send.send(());
-            });
-            if !armed {
-                return Err(EngineError::Stopped);
-            }
-            if let Some(gate) = &self.gate {
-                while gate.try_recv().is_err() {
-                    if stopped.recv_timeout(Duration::from_millis(1)).is_ok() {
-                        return Err(EngineError::Stopped);
-                    }
-                }
-            }
-            let size = batch.data.len() / batch.shape[0];
-            let firsts: Vec<f32> = batch.data.iter().copied().step_by(size).collect();
-            if firsts.iter().any(|first| Some(*first) == self.poison) {
-                return Err(EngineError::Run { network: "fake", cause: "poison".into() });
-            }
-            Ok(vec![Array::Float { shape: vec![batch.shape[0], 1], data: firsts }])
-        }
-    }
-
-    struct Bench {
-        lane: Lane,
-        gate: mpsc::Sender<()>,
-        entered: mpsc::Receiver<usize>,
-    }
-
-    fn bench(poison: Option<f32>, gated: bool, capacity: usize) -> Bench {
-        let (gate, gate_receiver) = mpsc::channel();
-        let (entered_sender, entered) = mpsc::channel();
-        let fake = Fake { poison, gate: gated.then_some(gate_receiver), entered: entered_sender };
-        let settings = LaneSettings { name: "fake", limits: BatchLimits { items: 4, elements: 1000 }, capacity };
-        let open = vec![move || Ok(Box::new(fake) as Box<dyn Engine>)];
-        Bench { lane: Lane::start(settings, open, Arc::new(|_| {})).unwrap(), gate, entered }
-    }
-
-    fn item(first: f32, width: usize) -> Tensor {
-        Tensor { shape: [1, 1, 1, width], data: vec![first; width] }
-    }
-
-    fn first(outputs: &Result<Vec<Array>, EngineError>) -> f32 {
-        outputs.as_ref().unwrap()[0].floats().unwrap()[0]
-    }
-
-    #[tokio::test]
-    async fn every_caller_gets_its_own_answer() {
-        let bench = bench(None, true, 100);
-        let tickets: Vec<Ticket> = (0..20_u8)
-            .map(|i| bench.lane.submit(item(f32::from(i), 2 + usize::from(i % 3)), Purpose::Serve).unwrap())
-            .collect();
-        for _ in 0..20 {
-            bench.gate.send(()).unwrap();
-        }
-        for (i, ticket) in (0_u8..).zip(tickets) {
-            assert_eq!(first(&ticket.outputs().await), f32::from(i));
-        }
-        assert!(bench.entered.try_iter().any(|items| items > 1), "equal widths share a batch");
-    }
-
-    #[tokio::test]
-    async fn a_batch_that_fails_costs_only_the_culprit() {
-        let bench = bench(Some(2.0), true, 100);
-        let blocker = bench.lane.submit(item(9.0, 7), Purpose::Serve).unwrap();
-        assert_eq!(bench.entered.recv().unwrap(), 1);
-        let tickets: Vec<Ticket> =
-            [1.0, 2.0, 3.0].into_iter().map(|i| bench.lane.submit(item(i, 2), Purpose::Serve).unwrap()).collect();
-        for _ in 0..5 {
-            bench.gate.send(()).unwrap();
-        }
-        assert_eq!(first(&blocker.outputs().await), 9.0);
-        let mut results = Vec::new();
-        for ticket in tickets {
-            results.push(ticket.outputs().await);
-        }
-        assert_eq!((first(&results[0]), first(&results[2])), (1.0, 3.0));
-        assert!(matches!(results[1], Err(EngineError::Run { .. })));
-    }
-
-    #[tokio::test]
-    async fn a_run_that_nobody_wants_is_stopped() {
-        let bench = bench(None, true, 100);
-        let ticket = bench.lane.submit(item(1.0, 2), Purpose::Serve).unwrap();
-        assert_eq!(bench.entered.recv().unwrap(), 1);
-        drop(ticket);
-        // The gate was never opened: only the stop lets the thread take the next item.
-        let next = bench.lane.submit(item(2.0, 2), Purpose::Serve).unwrap();
-        assert_eq!(bench.entered.recv().unwrap(), 1);
-        bench.gate.send(()).unwrap();
-        assert_eq!(first(&next.outputs().await), 2.0);
-    }
-
-    #[tokio::test]
-    async fn a_run_goes_on_while_one_item_is_wanted() {
-        let bench = bench(None, true, 100);
-        let blocker = bench.lane.submit(item(0.0, 7), Purpose::Serve).unwrap();
-        assert_eq!(bench.entered.recv().unwrap(), 1);
-        let (leaves, stays) = (
-            bench.lane.submit(item(1.0, 2), Purpose::Serve).unwrap(),
-            bench.lane.submit(item(2.0, 2), Purpose::Serve).unwrap(),
-        );
-        bench.gate.send(()).unwrap();
-        assert_eq!(first(&blocker.outputs().await), 0.0);
-        assert_eq!(bench.entered.recv().unwrap(), 2);
-        drop(leaves);
-        bench.gate.send(()).unwrap();
-        assert_eq!(first(&stays.outputs().await), 2.0);
-    }
-
-    #[test]
-    fn a_batch_is_the_clients_as_far_as_its_items_are() {
-        let serving = |for_clients| BatchRun { items: 4, for_clients, elapsed: Duration::from_secs(8) }.serving();
-        assert_eq!([0, 1, 4].map(serving), [0, 2, 8].map(Duration::from_secs));
-    }
-
-    #[test]
-    fn a_full_queue_refuses() {
-        let bench = bench(None, true, 1);
-        let _running = bench.lane.submit(item(1.0, 2), Purpose::Serve).unwrap();
-        assert_eq!(bench.entered.recv().unwrap(), 1);
-        let _waiting = bench.lane.submit(item(2.0, 2), Purpose::Serve).unwrap();
-        assert!(matches!(bench.lane.submit(item(3.0, 2), Purpose::Serve), Err(EngineError::Full { capacity: 1 })));
-        let _ = bench.gate.send(());
-    }
-
-    #[test]
-    fn an_engine_that_does_not_open_fails_the_start() {
-        let settings = LaneSettings { name: "fake", limits: BatchLimits { items: 1, elements: 1 }, capacity: 1 };
-        let open = vec![|| Err(EngineError::Open { path: "det.onnx".into(), cause: "no".into() })];
-        assert!(matches!(Lane::start(settings, open, Arc::new(|_| {})), Err(EngineError::Open { .. })));
-    }
-
-    struct Panics;
-
-    impl Engine for Panics {
-        fn run(&mut self, _: &Tensor, _: &Stop) -> Result<Vec<Array>, EngineError> {
-            panic!("the network fell over")
-        }
-    }
-
-    #[tokio::test]
-    async fn a_thread_that_panics_leaves_nobody_waiting() {
-        let settings = LaneSettings { name: "fake", limits: BatchLimits { items: 1, elements: 1 }, capacity: 5 };
-        let lane = Lane::start(settings, vec![|| Ok(Box::new(Panics) as Box<dyn Engine>)], Arc::new(|_| {})).unwrap();
-        let ticket = lane.submit(item(1.0, 1), Purpose::Serve).unwrap();
-        assert!(matches!(ticket.outputs().await, Err(EngineError::Closed)));
-    }
-}
+#[path = "lane_tests.rs"]
+mod tests;

@@ -4,17 +4,22 @@
 //! front of one or more such threads that joins waiting work of equal shape to batches. Nothing here knows what the
 //! tensors mean.
 
+mod error;
 mod lane;
 mod onnx;
 mod pick;
+mod placement;
+mod provider;
+mod slot;
 mod tensor;
 
-pub use lane::{BatchRun, Lane, LaneSettings, LaneStats, Ticket};
+pub use error::EngineError;
+pub use lane::{BatchRun, Lane, LaneSettings, LaneStats, Open, Residency, Ticket};
 pub use onnx::{OnnxEngine, OnnxRuntime, OnnxSettings};
 pub use pick::{BatchLimits, Waiting, pick};
+pub use placement::{Placement, Share};
+pub use provider::{ConvSearch, Cuda, Provider, TensorRt};
 pub use tensor::{Array, Tensor};
-
-use std::path::PathBuf;
 
 /// Runs one network.
 pub trait Engine: Send {
@@ -23,6 +28,11 @@ pub trait Engine: Send {
     /// # Errors
     /// [`EngineError::Stopped`] when it was ended through `stop`, else [`EngineError::Run`] or [`EngineError::Output`].
     fn run(&mut self, batch: &Tensor, stop: &Stop) -> Result<Vec<Array>, EngineError>;
+
+    /// Where its nodes ran when it was opened, where that was recorded.
+    fn placement(&self) -> Option<&Placement> {
+        None
+    }
 }
 
 /// Ends a run from another thread, once.
@@ -67,30 +77,4 @@ impl Stop {
     fn lock(&self) -> std::sync::MutexGuard<'_, StopState> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-/// Why a network could not be opened or run.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum EngineError {
-    /// The native library is not there or does not fit.
-    #[error("cannot load ONNX Runtime from {path}: {cause}; run `make assets`, or name the library with --onnxruntime")]
-    Library { path: PathBuf, cause: String },
-    /// A model file could not be opened.
-    #[error("cannot open the model {path}: {cause}")]
-    Open { path: PathBuf, cause: String },
-    /// The network failed on an input.
-    #[error("the network {network} failed: {cause}")]
-    Run { network: &'static str, cause: String },
-    /// The network answered with something else than its manifest says.
-    #[error("the network {network} answered with {found}, expected {expected}")]
-    Output { network: &'static str, expected: String, found: String },
-    /// The threads are gone: the server is shutting down, or a thread panicked.
-    #[error("the engine is not running")]
-    Closed,
-    /// More work waits than the lane holds.
-    #[error("the engine's queue holds {capacity} items and is full")]
-    Full { capacity: usize },
-    /// Nobody waits for the result any more.
-    #[error("the run was stopped")]
-    Stopped,
 }
