@@ -189,7 +189,7 @@ fn impostor(folder: &Path, answer: &str) -> PathBuf {
             u32::try_from(json.len()).unwrap().to_le_bytes().map(|byte| format!("\\{byte:03o}")).concat();
         format!("printf '{length}%s' '{json}'")
     };
-    let hello = r#"{"hello":{"version":1,"landlock_abi":null,"seccomp":true,"pdf":true,"address_space_bytes":1,"usage":{"resident_bytes":1,"cpu_ms":1}}}"#;
+    let hello = r#"{"hello":{"version":2,"landlock_abi":null,"seccomp":true,"pdf":true,"address_space_bytes":1,"usage":{"resident_bytes":1,"cpu_ms":1}}}"#;
     let program = folder.join("impostor");
     let script = format!("#!/bin/sh\n{}\nhead -c 4 >/dev/null\n{}\nexec cat >/dev/null\n", frame(hello), frame(answer));
     std::fs::write(&program, script).unwrap();

@@ -11,6 +11,7 @@ mod bitmap;
 mod failure;
 mod kind;
 mod limits;
+mod memory;
 mod pool;
 mod protocol;
 pub mod sandbox;
@@ -20,6 +21,7 @@ pub use bitmap::{Bitmap, Channels};
 pub use failure::Failure;
 pub use kind::Kind;
 pub use limits::memory_budget;
+pub use memory::{PageMemory, Ticket};
 pub use pool::{Cause, DecodeError, DecodePool, OpenDocument, PoolSettings, PoolStats};
 pub use protocol::Hello;
 
@@ -61,4 +63,6 @@ pub struct DecodedPage {
     pub dpi_lowered: bool,
     /// Milliseconds that the decode process took.
     pub elapsed_ms: u64,
+    /// Memory that the page holds.
+    pub memory: Ticket,
 }

@@ -22,7 +22,7 @@ pub(crate) const MAX_HEADER_BYTES: usize = 64 * 1024;
 pub(crate) const MAX_PASSWORD_BYTES: usize = 1024;
 
 /// Changed with every change of this file: both sides are the same binary, unless somebody replaced it on disk.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// A question to the decode process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) enum Request {
     /// Take the document that follows.
     Open(Open),
+    /// Say how much memory a page takes to decode, counted from 0.
+    Measure { index: u32 },
     /// Decode a page, counted from 0.
     Page { index: u32 },
     /// Forget the document.
@@ -63,6 +65,8 @@ pub(crate) enum Reply {
     NotStarted { reason: String },
     /// The document is open.
     Opened { page_count: u32 },
+    /// Bytes that decoding the page takes, by what its header says of it.
+    Measured { bytes: u64 },
     /// A page; its pixels follow.
     Page(PageHeader),
     /// The question cannot be answered.

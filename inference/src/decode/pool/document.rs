@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Cause, Process, Shared, cancelled, draining, timed_out};
 use crate::decode::{
-    Bitmap, DecodeOptions, DecodedPage, Failure, Kind,
+    Bitmap, DecodeOptions, DecodedPage, Failure, Kind, Ticket,
     failure::Context,
+    memory::NoMemory,
     protocol::{Open, PageHeader, ProtocolError, Reply, Request},
 };
 
@@ -24,6 +25,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct OpenDocument {
     /// Pages in the document; never 0.
     pub page_count: u32,
+    /// The only page of a document, decoded when it was opened.
+    first: Option<DecodedPage>,
     lent: Lent,
     context: Context,
     deadline: Instant,
@@ -65,7 +68,7 @@ impl OpenDocument {
         let max_pixels = options.max_pixels.min(shared.settings.max_pixels);
         let context = Context { kind, max_pixels, max_pages: options.max_pages };
         let lent = Lent { shared: shared.clone(), process: Some(process), place: Some(place) };
-        let mut document = Self { page_count: 0, lent, context, deadline: options.deadline, cancel };
+        let mut document = Self { page_count: 0, first: None, lent, context, deadline: options.deadline, cancel };
         let request = Request::Open(Open {
             kind,
             body_bytes: bytes.len() as u64,
@@ -83,6 +86,10 @@ impl OpenDocument {
                 _ => Err(ProtocolError::Unexpected),
             })
             .await?;
+        // A single page that cannot be decoded is an error of the whole document, so that it is known at once.
+        if document.page_count == 1 {
+            document.first = Some(document.page(0).await?);
+        }
         Ok(document)
     }
 
@@ -93,16 +100,38 @@ impl OpenDocument {
     /// # Errors
     /// With the code and message for the client. Other pages may still succeed unless the process died.
     pub async fn page(&mut self, index: u32) -> Result<DecodedPage, ErrorDetail> {
+        if let Some(page) = self.first.take_if(|_| index == 0) {
+            return Ok(page);
+        }
         let max_pixels = self.context.max_pixels;
+        let need = self
+            .exchange(async |process| match process.ask(&Request::Measure { index }, &[]).await? {
+                Reply::Measured { bytes } => Ok(Outcome::Answer(bytes)),
+                Reply::Failed(failure) => Ok(Outcome::Failed(failure)),
+                _ => Err(ProtocolError::Unexpected),
+            })
+            .await?;
+        let memory = self.room_for(need).await?;
         let page = self
             .exchange(async |process| match process.ask(&Request::Page { index }, &[]).await? {
-                Reply::Page(header) => receive(process, header, max_pixels).await.map(Outcome::Answer),
+                Reply::Page(header) => receive(process, header, max_pixels, memory).await.map(Outcome::Answer),
                 Reply::Failed(failure) => Ok(Outcome::Failed(failure)),
                 _ => Err(ProtocolError::Unexpected),
             })
             .await?;
         self.lent.shared.stats.pages.fetch_add(1, Ordering::Relaxed);
         Ok(page)
+    }
+
+    /// Waits for memory for a page.
+    async fn room_for(&self, bytes: u64) -> Result<Ticket, ErrorDetail> {
+        let memory = &self.lent.shared.settings.memory;
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(cancelled()),
+            () = self.lent.shared.shutdown.cancelled() => Err(draining()),
+            ticket = memory.take(bytes, self.deadline) => ticket.map_err(NoMemory::detail),
+        }
     }
 
     /// Asks the process something, within the limits on time. It is lost to this document if it cannot answer.
@@ -165,15 +194,23 @@ impl std::fmt::Debug for OpenDocument {
     }
 }
 
-async fn receive(process: &mut Process, header: PageHeader, max_pixels: u64) -> Result<DecodedPage, ProtocolError> {
+async fn receive(
+    process: &mut Process,
+    header: PageHeader,
+    max_pixels: u64,
+    mut memory: Ticket,
+) -> Result<DecodedPage, ProtocolError> {
     let length = header.checked_bytes(max_pixels).ok_or(ProtocolError::Unexpected)?;
     let pixels = process.payload(length).await?;
+    // The process has let go of it: what is left is our own copy.
+    memory.shrink_to(header.pixel_bytes);
     let bitmap = Bitmap::new(header.width, header.height, header.channels(), pixels);
     Ok(DecodedPage {
         bitmap: bitmap.ok_or(ProtocolError::Unexpected)?,
         dpi: header.dpi,
         dpi_lowered: header.dpi_lowered,
         elapsed_ms: header.elapsed_ms,
+        memory,
     })
 }
 

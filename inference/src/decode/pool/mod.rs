@@ -37,7 +37,7 @@ use tokio_util::{
 };
 
 use self::{process::Process, spawner::Spawner};
-use super::{DecodeOptions, Hello, Kind, protocol::MAX_PASSWORD_BYTES};
+use super::{DecodeOptions, Hello, Kind, PageMemory, protocol::MAX_PASSWORD_BYTES};
 
 /// How long a document waits for a process that cannot be started; busy processes are waited for until the deadline.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -110,6 +110,12 @@ impl DecodePool {
     #[must_use]
     pub fn stats(&self) -> &PoolStats {
         &self.shared.stats
+    }
+
+    /// Memory that all pages in work share.
+    #[must_use]
+    pub fn memory(&self) -> &PageMemory {
+        &self.shared.settings.memory
     }
 
     /// How the processes are shut in on this machine.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::Cause;
-use crate::decode::protocol::ProtocolError;
+use crate::decode::{PageMemory, protocol::ProtocolError};
 
 /// Settings of a pool.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct PoolSettings {
     pub max_body_bytes: u64,
     /// Most pixels of a page.
     pub max_pixels: u64,
+    /// Memory that all pages in work share.
+    pub memory: PageMemory,
     /// How long opening a document or decoding a page may take.
     pub page_timeout: Duration,
     /// CPU seconds of a process's whole life. A process that has used half of them is replaced after its document, so
@@ -51,6 +53,7 @@ impl Default for PoolSettings {
             idle_timeout: Duration::from_mins(1),
             max_body_bytes: 10 << 20,
             max_pixels: 50_000_000,
+            memory: PageMemory::unbounded(),
             page_timeout: Duration::from_mins(1),
             cpu_seconds: 1200,
         }

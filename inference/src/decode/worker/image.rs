@@ -14,13 +14,16 @@ use image::{
 
 use super::{
     Document,
-    jpeg::Ending,
-    pixels::{Rendered, allocate, check_size, finish},
+    jpeg::{self, Ending},
+    pixels::{Rendered, allocate, check_size, cost, finish},
 };
 use crate::decode::{Failure, Kind, protocol::Open};
 
 /// Bytes a pixel that a decoder may allocate beside the page: a GIF's frame is RGBA.
 const SCRATCH_BYTES_PER_PIXEL: u64 = 4;
+
+/// Bytes a pixel of a progressive JPEG's coefficients.
+const PROGRESSIVE_BYTES_PER_PIXEL: u64 = 6;
 
 /// Bytes that the PNG decoder may allocate beside the page: a few rows, and a colour profile, which it unpacks though
 /// nobody asks for it.
@@ -38,43 +41,52 @@ impl ImageDocument {
         Self { bytes, kind: open.kind, max_pixels: open.max_pixels }
     }
 
-    fn decode(&self) -> Result<Rendered, Failure> {
+    /// The decoder of the image's kind; it has read the header and nothing else.
+    fn decoder(&self) -> Result<Box<dyn ImageDecoder + '_>, Failure> {
         let source = Cursor::new(self.bytes.as_slice());
-        let limits = allocating(SCRATCH_BYTES_PER_PIXEL.saturating_mul(self.max_pixels));
-        match self.kind {
-            Kind::Jpeg => {
-                let ending = Ending::of(&self.bytes);
-                self.read(JpegDecoder::new(source).map_err(failure)?, limits, |samples, row_bytes| {
-                    ending.is_whole(samples, row_bytes)
-                })
-            }
-            Kind::Png => {
-                let limits = allocating(PNG_SCRATCH_BYTES);
-                self.read(PngDecoder::with_limits(source, limits.clone()).map_err(failure)?, limits, whole)
-            }
-            Kind::WebP => self.read(WebPDecoder::new(source).map_err(failure)?, limits, whole),
-            Kind::Bmp => self.read(BmpDecoder::new(source).map_err(failure)?, limits, whole),
-            Kind::Gif => self.read(GifDecoder::new(source).map_err(failure)?, limits, whole),
-            Kind::Tiff | Kind::Pdf => Err(Failure::Unsupported),
-        }
+        Ok(match self.kind {
+            Kind::Jpeg => Box::new(JpegDecoder::new(source).map_err(failure)?),
+            Kind::Png => Box::new(PngDecoder::with_limits(source, self.limits()).map_err(failure)?),
+            Kind::WebP => Box::new(WebPDecoder::new(source).map_err(failure)?),
+            Kind::Bmp => Box::new(BmpDecoder::new(source).map_err(failure)?),
+            Kind::Gif => Box::new(GifDecoder::new(source).map_err(failure)?),
+            Kind::Tiff | Kind::Pdf => return Err(Failure::Unsupported),
+        })
     }
 
-    /// `is_whole` is shown the decoded samples and the length of a row.
-    fn read(
-        &self,
-        mut decoder: impl ImageDecoder,
-        limits: Limits,
-        is_whole: impl Fn(&[u8], usize) -> bool,
-    ) -> Result<Rendered, Failure> {
+    fn limits(&self) -> Limits {
+        let scratch = SCRATCH_BYTES_PER_PIXEL.saturating_mul(self.max_pixels);
+        allocating(if self.kind == Kind::Png { PNG_SCRATCH_BYTES } else { scratch })
+    }
+
+    fn measure(&self) -> Result<u64, Failure> {
+        let mut decoder = self.decoder()?;
         let (width, height) = decoder.dimensions();
         check_size(width, height, self.max_pixels)?;
-        decoder.set_limits(limits).map_err(failure)?;
+        let color = decoder.color_type();
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let scratch = match self.kind {
+            Kind::Jpeg if jpeg::is_progressive(&self.bytes) => PROGRESSIVE_BYTES_PER_PIXEL,
+            Kind::Gif | Kind::WebP => SCRATCH_BYTES_PER_PIXEL,
+            _ => 0,
+        };
+        let samples = u64::from(color.bytes_per_pixel()) + scratch;
+        Ok(cost((width, height), samples, color, orientation).saturating_add(self.bytes.len() as u64))
+    }
+
+    fn decode(&self) -> Result<Rendered, Failure> {
+        let mut decoder = self.decoder()?;
+        let (width, height) = decoder.dimensions();
+        check_size(width, height, self.max_pixels)?;
+        decoder.set_limits(self.limits()).map_err(failure)?;
         let color = decoder.color_type();
         // Metadata that cannot be read is no reason to refuse the page.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let mut samples = allocate(decoder.total_bytes())?;
         decoder.read_image(&mut samples).map_err(failure)?;
-        if !is_whole(&samples, width as usize * usize::from(color.bytes_per_pixel())) {
+        let row_bytes = width as usize * usize::from(color.bytes_per_pixel());
+        // The other decoders say themselves where bytes are missing.
+        if self.kind == Kind::Jpeg && !Ending::of(&self.bytes).is_whole(&samples, row_bytes) {
             return Err(Failure::Truncated);
         }
         finish((width, height), color, samples, orientation)
@@ -87,14 +99,16 @@ fn allocating(bytes: u64) -> Limits {
     limits
 }
 
-/// The decoder itself says where bytes are missing.
-fn whole(_samples: &[u8], _row_bytes: usize) -> bool {
-    true
-}
-
 impl Document for ImageDocument {
     fn page_count(&self) -> u32 {
         1
+    }
+
+    fn cost(&mut self, index: u32) -> Result<u64, Failure> {
+        if index != 0 {
+            return Err(Failure::PageOutOfRange { page_count: 1 });
+        }
+        self.measure()
     }
 
     fn page(&mut self, index: u32) -> Result<Rendered, Failure> {

@@ -55,16 +55,25 @@ impl Ending {
     }
 }
 
+/// Whether details come after the whole page, so that all of it is kept until the end.
+pub(super) fn is_progressive(bytes: &[u8]) -> bool {
+    frame(bytes).is_some_and(|(marker, _)| marker == PROGRESSIVE_FRAME)
+}
+
 /// Width and height that the first frame header says; `None` where there is none.
 pub(super) fn frame_size(bytes: &[u8]) -> Option<(u16, u16)> {
+    let (_, header) = frame(bytes)?;
+    let number = |at: usize| Some(u16::from_be_bytes(header.get(at..at + 2)?.try_into().ok()?));
+    Some((number(5)?, number(3)?))
+}
+
+/// The first frame header: its marker, and what follows it.
+fn frame(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let mut rest = bytes;
     while let Some((marker, after)) = next_marker(rest) {
         match marker {
             // All kinds of frame headers; c4, c8 and cc are other segments.
-            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
-                let number = |at: usize| Some(u16::from_be_bytes(after.get(at..at + 2)?.try_into().ok()?));
-                return Some((number(5)?, number(3)?));
-            }
+            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => return Some((marker, after)),
             START_OF_SCAN => return None,
             0x00 | 0x01 | 0xd0..=0xd9 | 0xff => rest = after,
             _ => rest = skip_segment(after)?,

@@ -161,7 +161,7 @@ impl Worker {
             match request {
                 Request::Open(open) => self.document(&open, requests, replies)?,
                 Request::Close => protocol::write(replies, &Reply::Closed(self.figures.usage()))?,
-                Request::Page { .. } => return Err(ProtocolError::Unexpected),
+                Request::Measure { .. } | Request::Page { .. } => return Err(ProtocolError::Unexpected),
             }
         }
         Ok(())
@@ -182,24 +182,17 @@ impl Worker {
             Ok(document) => document,
             Err(failure) => return fail(failure, replies),
         };
-        // A single page that cannot be decoded is an error of the whole document, so that it is known at once.
-        let mut only = None;
-        if document.page_count() == 1 {
-            match decode(document.as_mut(), 0) {
-                Ok(page) => only = Some(page),
-                Err(failure) => return fail(failure, replies),
-            }
-        }
         protocol::write(replies, &Reply::Opened { page_count: document.page_count() })?;
         loop {
             match protocol::read(requests)? {
-                Some(Request::Page { index }) => {
-                    let decoded = only.take_if(|_| index == 0).map(Ok);
-                    match decoded.unwrap_or_else(|| decode(document.as_mut(), index)) {
-                        Ok((page, elapsed)) => send(&page, elapsed, replies)?,
-                        Err(failure) => fail(failure, replies)?,
-                    }
-                }
+                Some(Request::Measure { index }) => match guarded(|| document.cost(index)) {
+                    Ok(bytes) => protocol::write(replies, &Reply::Measured { bytes })?,
+                    Err(failure) => fail(failure, replies)?,
+                },
+                Some(Request::Page { index }) => match decode(document.as_mut(), index) {
+                    Ok((page, elapsed)) => send(&page, elapsed, replies)?,
+                    Err(failure) => fail(failure, replies)?,
+                },
                 Some(Request::Close) => {
                     drop(document);
                     return protocol::write(replies, &Reply::Closed(self.figures.usage()));
@@ -225,6 +218,9 @@ impl Worker {
 trait Document {
     /// Never 0.
     fn page_count(&self) -> u32;
+
+    /// Bytes that decoding a page takes, counted from 0; by its header, before anything is allocated.
+    fn cost(&mut self, index: u32) -> Result<u64, Failure>;
 
     /// Decodes a page, counted from 0.
     fn page(&mut self, index: u32) -> Result<Rendered, Failure>;

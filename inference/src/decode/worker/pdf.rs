@@ -31,6 +31,9 @@ pub(super) enum LibraryError {
 /// More is no scan any more, and a bound keeps the search for a lower resolution short.
 const MAX_DPI: u32 = 2400;
 
+/// Bytes a pixel of a page that is rendered: the page, a level of transparency over it, and the page without colour.
+const BYTES_PER_PIXEL: u64 = 3 + 4 + 1;
+
 /// Points of a PDF's unit in an inch.
 const POINTS_PER_INCH: f64 = 72.0;
 
@@ -111,7 +114,22 @@ impl Document for PdfPages<'_> {
         self.page_count
     }
 
+    fn cost(&mut self, index: u32) -> Result<u64, Failure> {
+        let (_, scale) = self.scaled(index)?;
+        Ok((u64::from(scale.width) * u64::from(scale.height)).saturating_mul(BYTES_PER_PIXEL))
+    }
+
     fn page(&mut self, index: u32) -> Result<Rendered, Failure> {
+        let (page, scale) = self.scaled(index)?;
+        let mut rendered = render(&page, scale.width, scale.height)?;
+        rendered.dpi = Some(scale.dpi);
+        rendered.dpi_lowered = scale.dpi < self.dpi;
+        Ok(rendered)
+    }
+}
+
+impl PdfPages<'_> {
+    fn scaled(&self, index: u32) -> Result<(PdfPage<'_>, Scale), Failure> {
         if index >= self.page_count {
             return Err(Failure::PageOutOfRange { page_count: self.page_count });
         }
@@ -119,10 +137,7 @@ impl Document for PdfPages<'_> {
         let page = self.document.pages().get(index).map_err(|_| Failure::Malformed)?;
         let points = (f64::from(page.width().value), f64::from(page.height().value));
         let scale = fit(points, self.dpi, self.max_pixels)?;
-        let mut rendered = render(&page, scale.width, scale.height)?;
-        rendered.dpi = Some(scale.dpi);
-        rendered.dpi_lowered = scale.dpi < self.dpi;
-        Ok(rendered)
+        Ok((page, scale))
     }
 }
 

@@ -38,6 +38,17 @@ pub(super) fn check_size(width: u32, height: u32, max_pixels: u64) -> Result<(),
     }
 }
 
+/// Bytes that decoding a page takes, from `samples` bytes a pixel that the decoder needs for itself and its result: they,
+/// their form as a page, and its copy while it is turned upright. Not less than two copies of the page, since it is still
+/// here while the other side takes it.
+pub(super) fn cost((width, height): (u32, u32), samples: u64, color: ColorType, orientation: Orientation) -> u64 {
+    let page = if color.has_color() { 3 } else { 1 };
+    let as_page = if matches!(color, ColorType::L8 | ColorType::Rgb8) { 0 } else { page };
+    let turned = if orientation == Orientation::NoTransforms { 0 } else { page };
+    let bytes = (samples + as_page + turned).max(2 * page);
+    (u64::from(width) * u64::from(height)).saturating_mul(bytes)
+}
+
 /// Makes a page of decoded samples.
 pub(super) fn finish(
     (width, height): (u32, u32),

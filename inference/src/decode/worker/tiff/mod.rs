@@ -10,7 +10,7 @@ mod samples;
 
 use std::io::Cursor;
 
-use image::metadata::Orientation;
+use image::{ColorType, metadata::Orientation};
 use tiff::{
     TiffError,
     decoder::{ChunkType, Decoder, DecodingResult, Limits},
@@ -23,7 +23,7 @@ use self::{
 };
 use super::{
     Document, jpeg,
-    pixels::{Rendered, check_size},
+    pixels::{Rendered, check_size, cost},
 };
 use crate::decode::{Failure, protocol::Open};
 
@@ -86,6 +86,18 @@ impl TiffDocument {
 impl Document for TiffDocument {
     fn page_count(&self) -> u32 {
         self.directories.count()
+    }
+
+    fn cost(&mut self, index: u32) -> Result<u64, Failure> {
+        if index >= self.page_count() {
+            return Err(Failure::PageOutOfRange { page_count: self.page_count() });
+        }
+        let size = self.size(index)?;
+        let number = |tag| u64::from(self.directories.short(&self.bytes, index, tag).unwrap_or(1));
+        // Each sample has as many bits as the first: others are refused.
+        let bits = number(Tag::BitsPerSample).max(8) * number(Tag::SamplesPerPixel);
+        // Turned or not: a scan seldom is, and a page that is must not be more than was said.
+        Ok(cost(size, bits / 8, ColorType::Rgba8, Orientation::Rotate90))
     }
 
     fn page(&mut self, index: u32) -> Result<Rendered, Failure> {
