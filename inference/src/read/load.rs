@@ -2,29 +2,27 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use ocr_api::{
-    LoadStage, ModelRef,
-    manifest::{Memory, Recogniser},
-};
-use tokio::{runtime::Handle, sync::Semaphore};
+use ocr_api::{LoadStage, Manifest, ModelRef};
+use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
+use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Lanes, Limits, Reader, Strategy, self_test};
+use super::{
+    Inner, Limits, Reader,
+    golden::{self, GoldenError, GoldenSettings},
+    ladder::{Ladder, Unfit},
+    networks::{NetworkSettings, OpenError},
+    places::Places,
+};
 use crate::{
-    decode::{DecodePool, PoolSettings},
-    engine::{BatchLimits, BatchRun, Engine, EngineError, Lane, LaneSettings, OnnxRuntime, OnnxSettings},
+    decode::{DecodePool, PageMemory, PoolSettings},
+    hardware::Machine,
     meter::Meter,
-    models::{Bundle, BundleError, UnsupportedLanguage, open_model},
+    models::{BundleError, UnsupportedLanguage, open_model},
+    strategy::{Choice, Libraries, Needs, Refusal, Wishes, choose, layout, of_strategy, page_memory},
 };
 
-/// Lines of a batch together are at most this many numbers: one line of 1,024 pixels, 48 high, in three colours, or three
-/// of 320. On a CPU longer batches take no less time a line, and memory in proportion: a PDF of 12 pages took 468 MB at
-/// 1.9 s a page with six times this, and 314 MB at 1.6 s with this.
-const BATCH_ELEMENTS: usize = 3 * 48 * 1024;
-/// Lines that wait in front of a network: every place for a page may have some chunks of lines there.
-const LANE_CAPACITY: usize = 4096;
-
-/// What networks are run on, as manifests name it.
-const STRATEGY: &str = "cpu";
+/// Bytes that our own pages take at least, whatever is left.
+const PROOF_PAGES: u64 = 16 << 20;
 
 /// What a reader is made of.
 #[derive(Clone, Debug)]
@@ -35,20 +33,18 @@ pub struct ReaderSettings {
     pub bundles: PathBuf,
     /// Languages that must be readable, as BCP 47 tags.
     pub languages: Vec<String>,
-    /// ONNX Runtime's library.
-    pub onnxruntime: PathBuf,
-    /// Threads to compute with; at least 1.
-    pub threads: usize,
-    /// Most lines recognised together; the bundle's own number where that is lower.
-    pub batch_size: usize,
-    /// Ask the bundle's classifier about every line's direction. Lowers accuracy on upright pages.
-    pub line_orientation: bool,
-    /// Pages that may be in work at the same time.
-    pub places: usize,
-    /// Memory in bytes that the process may take; `None` where there is no limit.
-    pub memory_limit: Option<u64>,
+    pub networks: NetworkSettings,
+    /// What there is to compute with.
+    pub machine: Machine,
+    /// Which way of computing is asked for.
+    pub wishes: Wishes,
+    /// Compute with 8-bit integers where the CPU does that fast and the golden pages are read as well.
+    pub int8: bool,
+    pub golden: GoldenSettings,
     pub limits: Limits,
     pub decode: PoolSettings,
+    /// Decode processes kept ready; `None` leaves it to the strategy.
+    pub decode_processes: Option<usize>,
 }
 
 /// Why a reader could not be loaded. None of these is remembered: the next attempt starts afresh.
@@ -59,15 +55,30 @@ pub enum LoadError {
     #[error(transparent)]
     Language(#[from] UnsupportedLanguage),
     #[error(transparent)]
-    Engine(#[from] EngineError),
-    #[error(
-        "the model needs {need_mib} MiB and the memory limit is {limit_mib} MiB; raise the limit or take a smaller model"
-    )]
-    Memory { need_mib: u64, limit_mib: u64 },
+    Open(OpenError),
+    #[error(transparent)]
+    Memory(#[from] Refusal),
     #[error("cannot start the decode processes: {0}")]
     Decode(String),
     #[error("the self-test failed: {0}")]
     SelfTest(String),
+    #[error(transparent)]
+    Golden(GoldenError),
+    #[error("{0}")]
+    Strategy(String),
+    #[error("no strategy is left")]
+    NoStrategy,
+}
+
+impl From<Unfit> for LoadError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Open(error) => Self::Open(error),
+            Unfit::SelfTest(error) => Self::SelfTest(error),
+            Unfit::Golden(error) => Self::Golden(error),
+            unfit @ Unfit::Elsewhere { .. } => Self::Strategy(unfit.to_string()),
+        }
+    }
 }
 
 /// Loads a reader and reads its warm-up pages. Blocks: call it from a thread of its own, with a handle to the runtime
@@ -79,25 +90,31 @@ pub fn load(
     settings: &ReaderSettings,
     meter: &Arc<Meter>,
     runtime: &Handle,
-    stage: &dyn Fn(LoadStage),
+    stage: &(dyn Fn(LoadStage) + Sync),
 ) -> Result<Reader, LoadError> {
     stage(LoadStage::Verify);
     let bundle = open_model(&settings.model, &settings.bundles)?;
     let chosen = bundle.recogniser_for(&settings.languages)?;
     let (recogniser, dictionary) = (chosen.parameters.clone(), chosen.dictionary.clone());
-
-    let memory = bundle.manifest().memory.get(STRATEGY).copied();
-    fits(memory, settings.memory_limit)?;
+    let manifest = bundle.manifest().clone();
+    if let Some(folder) = &settings.golden.folder {
+        // No way of computing is to blame for pages that cannot be used.
+        golden::pages_of(folder).map_err(LoadError::Golden)?;
+    }
+    let libraries = Libraries::of(&settings.networks.onnxruntime);
+    let choice = choose(&settings.machine, &settings.wishes, libraries, &Needs::of(&manifest.memory))?;
+    let int8 = settings.int8 && settings.machine.cpu.has_vnni() && recogniser.int8.is_some();
+    let mut ladder = Ladder::new(&choice, int8);
 
     stage(LoadStage::Start);
+    let best = choice.candidates.first().map(|one| layout(one.strategy, settings.networks.threads));
+    let ready = settings.decode_processes.or(best.map(|layout| layout.decode_processes)).unwrap_or(1);
+    let memory = PageMemory::new(memory_for_pages(settings, &manifest, &choice));
     let decode = runtime
-        .block_on(DecodePool::start(settings.decode.clone()))
+        .block_on(DecodePool::start(PoolSettings { ready, memory, ..settings.decode.clone() }))
         .map_err(|error| LoadError::Decode(error.to_string()))?;
 
     stage(LoadStage::Open);
-    let lanes = lanes(settings, &bundle, &recogniser, meter)?;
-    let manifest = bundle.manifest();
-    let places = settings.places.max(1);
     let reader = Reader {
         inner: Arc::new(Inner {
             model: ModelRef {
@@ -105,107 +122,47 @@ pub fn load(
                 version: manifest.version.clone(),
                 digest: format!("sha256:{}", bundle.digest()),
             },
-            bundle_bytes: bundle.bytes(),
-            memory,
+            bundle,
             page_size: manifest.page_size,
-            detector: manifest.detector.clone(),
+            detector: manifest.detector,
             recogniser,
             dictionary,
-            orientation: manifest.orientation.clone(),
-            line_orientation: manifest.line_orientation.clone().filter(|_| settings.line_orientation),
+            orientation: manifest.orientation,
+            line_orientation: manifest.line_orientation.filter(|_| settings.networks.line_orientation),
             cost: manifest.cost,
-            strategy: Strategy {
-                name: STRATEGY,
-                execution_provider: "CPUExecutionProvider",
-                precision: "fp32",
-                runtime: OnnxRuntime::build(),
-                detect_threads: settings.threads,
-                recognise_threads: lanes.recognise.threads(),
-            },
-            lanes,
+            wanted: settings.wishes.strategy,
+            available: settings.machine.memory.available,
+            bounded: settings.machine.memory.limit.is_some(),
+            ended: CancellationToken::new(),
+            networks: settings.networks.clone(),
+            golden: settings.golden.clone(),
+            golden_read: std::sync::Mutex::default(),
+            passed_over: std::sync::Mutex::new(choice.passed_over),
+            running: std::sync::RwLock::default(),
+            lost: std::sync::atomic::AtomicBool::new(false),
+            ladder: AsyncMutex::default(),
             decode,
-            places: Arc::new(Semaphore::new(places)),
-            place_count: places,
+            places: Places::new(1),
             limits: settings.limits,
             meter: Arc::clone(meter),
         }),
     };
-
-    stage(LoadStage::WarmUp);
-    runtime.block_on(self_test::run(&reader)).map_err(LoadError::SelfTest)?;
+    // For the pages that prove each way of computing.
+    reader.inner.decode.memory().grow_to(PROOF_PAGES);
+    let networks = runtime.block_on(reader.climb_down(&mut ladder, &|| stage(LoadStage::WarmUp)))?;
+    reader.inner.set_running(networks);
+    *runtime.block_on(reader.inner.ladder.lock()) = ladder;
+    let _entered = runtime.enter();
+    reader.make_room_for_pages();
     stage(LoadStage::Ready);
     Ok(reader)
 }
 
-/// Refuses a model that would be killed for its memory at the first page. `limit` is in bytes.
-fn fits(memory: Option<Memory>, limit: Option<u64>) -> Result<(), LoadError> {
-    let (Some(memory), Some(limit)) = (memory, limit) else { return Ok(()) };
-    let (need_mib, limit_mib) = (u64::from(memory.peak_mib), limit >> 20);
-    if limit_mib < need_mib { Err(LoadError::Memory { need_mib, limit_mib }) } else { Ok(()) }
-}
-
-/// Opens every network on its own threads.
-///
-/// The detector shares each run between all threads, since a page has one; lines are many, so every thread reads some of
-/// its own. The two stages of one page take turns, and those of several pages fill each other's gaps.
-fn lanes(
-    settings: &ReaderSettings,
-    bundle: &Bundle,
-    recogniser: &Recogniser,
-    meter: &Arc<Meter>,
-) -> Result<Lanes, LoadError> {
-    let runtime = OnnxRuntime::load(&settings.onnxruntime)?;
-    let manifest = bundle.manifest();
-    let threads = settings.threads.max(1);
-    let start =
-        |network: &'static str, path: PathBuf, lane_threads: usize, run_threads: usize, items: usize, shrink: bool| {
-            let open = (0..lane_threads).map(|_| {
-                let (runtime, path) = (runtime.clone(), path.clone());
-                move || {
-                    let settings = OnnxSettings { network, path, threads: run_threads, shrink };
-                    runtime.open(settings).map(|engine| Box::new(engine) as Box<dyn Engine>)
-                }
-            });
-            let meter = Arc::clone(meter);
-            let on_batch = move |batch: BatchRun| {
-                meter.engine_progress();
-                meter.busy(batch.serving());
-                if network == "recognise" && batch.for_clients > 0 {
-                    meter.batch(batch.items);
-                }
-            };
-            let limits = BatchLimits { items: items.max(1), elements: BATCH_ELEMENTS };
-            let lane = LaneSettings { name: network, limits, capacity: LANE_CAPACITY };
-            Lane::start(lane, open.collect(), Arc::new(on_batch))
-        };
-    let items = settings.batch_size.min(recogniser.batch as usize);
-    Ok(Lanes {
-        detect: start("detect", bundle.path(&manifest.detector.file), 1, threads, 1, true)?,
-        recognise: start("recognise", bundle.path(&recogniser.file), threads, 1, items, false)?,
-        orientation: manifest
-            .orientation
-            .as_ref()
-            .map(|model| start("orientation", bundle.path(&model.file), 1, 1, 1, false))
-            .transpose()?,
-        line_orientation: manifest
-            .line_orientation
-            .as_ref()
-            .filter(|_| settings.line_orientation)
-            .map(|model| start("line-orientation", bundle.path(&model.file), 1, 1, items, false))
-            .transpose()?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_model_larger_than_the_limit_is_refused_with_both_numbers() {
-        let memory = Some(Memory { idle_mib: 100, peak_mib: 300, per_page_mib: 20 });
-        let error = fits(memory, Some((300 << 20) - 1)).unwrap_err().to_string();
-        assert!(error.contains("300 MiB") && error.contains("299 MiB"), "{error}");
-        assert!(fits(memory, Some(300 << 20)).is_ok());
-        assert!(fits(memory, None).is_ok() && fits(None, Some(1)).is_ok());
-    }
+/// Memory for decoded pages, in bytes; no bound where the process has none.
+fn memory_for_pages(settings: &ReaderSettings, manifest: &Manifest, choice: &Choice) -> Option<u64> {
+    let memory = &settings.machine.memory;
+    memory.limit?;
+    // The last strategy takes least: a page that fits beside it is worth a step down.
+    let least = choice.candidates.last()?;
+    Some(page_memory(of_strategy(&manifest.memory, least.strategy), memory.available).max(PROOF_PAGES))
 }

@@ -4,21 +4,30 @@
 //! bounded by the places for pages in work, whatever the number of pages or requests.
 
 mod document;
+mod golden;
+mod ladder;
 mod load;
+mod networks;
 mod page;
 mod pages;
+mod places;
 mod self_test;
 mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use document::document_from_pages;
+pub use golden::{GoldenError, GoldenSettings};
 pub use load::{LoadError, ReaderSettings, load};
+pub use networks::{GpuSettings, NetworkSettings, Networks, OpenError};
 pub use pages::{PageRanges, PageRangesError};
 pub use stream::DocumentReader;
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,17 +35,27 @@ use bytes::Bytes;
 use ocr_api::{
     ErrorCode, ErrorDetail, ModelRef,
     manifest::{Cost, Detector, LineOrientation, Memory, Orientation as OrientationModel, PageSize, Recogniser},
+    status::GoldenStatus,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
+
+use ladder::Ladder;
+use places::Places;
 
 use crate::{
     decode::{DecodeOptions, DecodePool, Password},
-    engine::Lane,
     meter::{Meter, Purpose},
-    models::Dictionary,
+    models::{Bundle, Dictionary},
     plan::Orientation,
+    strategy::{self, PassedOver, Strategy},
 };
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
+}
 
 /// How a document is to be read.
 #[derive(Clone, Debug)]
@@ -62,8 +81,7 @@ pub struct Reader {
 
 struct Inner {
     model: ModelRef,
-    bundle_bytes: u64,
-    memory: Option<Memory>,
+    bundle: Bundle,
     page_size: Option<PageSize>,
     detector: Detector,
     recogniser: Recogniser,
@@ -71,23 +89,29 @@ struct Inner {
     orientation: Option<OrientationModel>,
     line_orientation: Option<LineOrientation>,
     cost: Cost,
-    lanes: Lanes,
+    /// The strategy that was asked for; any where `None`.
+    wanted: Option<Strategy>,
+    /// Bytes of memory that the process could take when it was loaded, and whether that is a limit.
+    available: u64,
+    bounded: bool,
+    /// Cancelled with the reader.
+    ended: CancellationToken,
+    networks: NetworkSettings,
+    golden: GoldenSettings,
+    golden_read: Mutex<GoldenStatus>,
+    /// Why the ways of computing above the present one are not used.
+    passed_over: Mutex<Vec<PassedOver>>,
+    /// The networks that read; `None` until some do.
+    running: RwLock<Option<Arc<Networks>>>,
+    /// Whether no way of computing is left.
+    lost: AtomicBool,
+    /// The ways of computing that are left. Held while one is tried.
+    ladder: AsyncMutex<Ladder>,
     decode: DecodePool,
     /// Places for pages between decoding and answer: what bounds memory.
-    places: Arc<Semaphore>,
-    /// At least 1.
-    place_count: usize,
+    places: Arc<Places>,
     limits: Limits,
     meter: Arc<Meter>,
-    strategy: Strategy,
-}
-
-/// The networks, each behind its queue.
-struct Lanes {
-    detect: Lane,
-    recognise: Lane,
-    orientation: Option<Lane>,
-    line_orientation: Option<Lane>,
 }
 
 /// Bounds of one document.
@@ -96,18 +120,6 @@ pub struct Limits {
     pub dpi: u32,
     pub max_pixels: u64,
     pub max_pages: u32,
-}
-
-/// What the networks run on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Strategy {
-    pub name: &'static str,
-    pub execution_provider: &'static str,
-    pub precision: &'static str,
-    /// Which build of ONNX Runtime, in its own words.
-    pub runtime: String,
-    pub detect_threads: usize,
-    pub recognise_threads: usize,
 }
 
 /// What the engine has done so far.
@@ -139,22 +151,61 @@ impl Reader {
     /// Bytes of the bundle's files.
     #[must_use]
     pub fn bundle_bytes(&self) -> u64 {
-        self.inner.bundle_bytes
+        self.inner.bundle.bytes()
     }
 
     /// Most memory in bytes that a process should take with this reader, all places for pages in use; 0 where the bundle
     /// does not say.
     #[must_use]
     pub fn declared_memory(&self) -> u64 {
-        let Some(Memory { peak_mib, per_page_mib, .. }) = self.inner.memory else { return 0 };
-        let further = u64::try_from(self.inner.place_count - 1).unwrap_or(u64::MAX);
-        u64::from(per_page_mib).saturating_mul(further).saturating_add(peak_mib.into()).saturating_mul(1 << 20)
+        let Some(networks) = self.inner.running() else { return 0 };
+        let Some(memory) = self.inner.measured(&networks) else { return 0 };
+        let further = u64::try_from(self.places() - 1).unwrap_or(u64::MAX);
+        u64::from(memory.per_page_mib)
+            .saturating_mul(further)
+            .saturating_add(memory.peak_mib.into())
+            .saturating_mul(1 << 20)
     }
 
-    /// What the networks run on.
+    /// Pages in work at once, at most; at least 1.
     #[must_use]
-    pub fn strategy(&self) -> &Strategy {
-        &self.inner.strategy
+    pub fn places(&self) -> usize {
+        self.inner.places.wanted()
+    }
+
+    /// The networks that read now.
+    #[must_use]
+    pub fn networks(&self) -> Option<Arc<Networks>> {
+        self.inner.running()
+    }
+
+    /// Whether no way of computing is left: only a new load can help.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.inner.lost.load(Ordering::SeqCst)
+    }
+
+    /// The strategy that was asked for; any where `None`.
+    #[must_use]
+    pub fn wanted(&self) -> Option<Strategy> {
+        self.inner.wanted
+    }
+
+    /// Why the ways of computing above the present one are not used, best first.
+    #[must_use]
+    pub fn passed_over(&self) -> Vec<PassedOver> {
+        let running = self.inner.running().map(|networks| networks.attempt().candidate.strategy);
+        let all = self.inner.passed_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut above: Vec<PassedOver> =
+            all.iter().filter(|one| running.is_none_or(|running| one.strategy <= running)).cloned().collect();
+        above.sort_by_key(|one| one.strategy);
+        above
+    }
+
+    /// How well the golden pages were read.
+    #[must_use]
+    pub fn golden(&self) -> GoldenStatus {
+        self.inner.golden_read.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The decode processes.
@@ -166,10 +217,8 @@ impl Reader {
     /// What the engine has done so far.
     #[must_use]
     pub fn engine(&self) -> EngineSnapshot {
-        let lanes = &self.inner.lanes;
-        let all =
-            [Some(&lanes.detect), Some(&lanes.recognise), lanes.orientation.as_ref(), lanes.line_orientation.as_ref()];
-        all.into_iter().flatten().fold(EngineSnapshot::default(), |sum, lane| {
+        let Some(networks) = self.inner.running() else { return EngineSnapshot::default() };
+        networks.lanes().fold(EngineSnapshot::default(), |sum, lane| {
             let stats = lane.stats();
             EngineSnapshot {
                 runs: sum.runs + stats.runs.load(Ordering::Relaxed),
@@ -190,6 +239,17 @@ impl Reader {
         options: ReadOptions,
         cancel: CancellationToken,
     ) -> Result<DocumentReader, ErrorDetail> {
+        self.open_with(bytes, options, cancel, None).await
+    }
+
+    /// The same, with these networks and no others, and without taking a place: how networks are tried out.
+    async fn open_with(
+        &self,
+        bytes: Bytes,
+        options: ReadOptions,
+        cancel: CancellationToken,
+        networks: Option<Arc<Networks>>,
+    ) -> Result<DocumentReader, ErrorDetail> {
         let limits = self.inner.limits;
         let decode = DecodeOptions {
             password: options.password.clone(),
@@ -204,8 +264,29 @@ impl Reader {
             None => (0..page_count).collect(),
             Some(ranges) => ranges.select(page_count).map_err(|page| out_of_range(page, page_count))?,
         };
-        let job = stream::Job { inner: Arc::clone(&self.inner), document, wanted, options };
-        Ok(DocumentReader::start(job, &cancel))
+        let way = stream::Way { reader: self.clone(), networks, options, cancel };
+        Ok(DocumentReader::start(stream::Job { document, wanted, way }))
+    }
+}
+
+impl Inner {
+    /// What was measured of the strategy that these networks run on.
+    fn measured(&self, networks: &Networks) -> Option<&Memory> {
+        strategy::of_strategy(&self.bundle.manifest().memory, networks.attempt().candidate.strategy)
+    }
+
+    /// Pages in work at once that memory allows with these networks.
+    fn places_for(&self, networks: &Networks) -> usize {
+        strategy::places(self.measured(networks), self.available, networks.layout().places)
+    }
+
+    /// Bytes for decoded pages beside these networks; without a bound where the process has none.
+    fn memory_for_pages(&self, networks: &Networks) -> u64 {
+        if self.bounded { strategy::page_memory(self.measured(networks), self.available) } else { u64::MAX }
+    }
+
+    fn note_golden(&self, read: GoldenStatus) {
+        *self.golden_read.lock().unwrap_or_else(PoisonError::into_inner) = read;
     }
 }
 

@@ -7,9 +7,8 @@ use std::{
 
 use futures::{StreamExt, TryStreamExt, stream};
 use ocr_api::{ErrorCode, ErrorDetail, Page};
-use tokio_util::sync::CancellationToken;
 
-use super::{Inner, ReadOptions};
+use super::{Inner, ReadOptions, networks::Networks, stream::Way};
 use crate::{
     assemble::{self, PageFacts, ReadLine},
     decode::{Bitmap, DecodedPage},
@@ -26,20 +25,18 @@ const CHUNK: usize = 16;
 const CHUNKS_IN_WORK: usize = 2;
 
 /// Reads a page; one that cannot be read is a page with its error.
-pub(super) async fn read(
-    inner: &Arc<Inner>,
-    decoded: DecodedPage,
-    page_number: u32,
-    options: &ReadOptions,
-    cancel: &CancellationToken,
-) -> Page {
+pub(super) async fn read(way: &Way, decoded: DecodedPage, page_number: u32) -> Page {
+    let Way { reader, options, cancel, .. } = way;
+    let inner = &reader.inner;
     let started = Instant::now();
     let decode_time = Duration::from_millis(decoded.elapsed_ms);
     let elapsed_ms = || u64::try_from((started.elapsed() + decode_time).as_millis()).unwrap_or(u64::MAX);
     let (width, height) = (decoded.bitmap.width(), decoded.bitmap.height());
     let (dpi, dpi_lowered) = (decoded.dpi, decoded.dpi_lowered);
     let bitmap = Arc::new(decoded.bitmap);
-    let result = match cancel.run_until_cancelled(lines(inner, &bitmap, options)).await {
+    // The page's memory is its own until it is read.
+    let _memory = decoded.memory;
+    let result = match cancel.run_until_cancelled(lines_on_any(way, &bitmap)).await {
         Some(result) => result,
         None => Err(Fault::Cancelled),
     };
@@ -100,6 +97,7 @@ struct Found {
 
 /// A page that lines are cut from.
 struct Sheet {
+    networks: Arc<Networks>,
     bitmap: Arc<Bitmap>,
     turn: Turn,
     purpose: Purpose,
@@ -137,7 +135,30 @@ impl From<Fault> for ErrorDetail {
     }
 }
 
-async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, options: &ReadOptions) -> Result<Found, Fault> {
+/// Finds the lines with the networks that were given, or with the reader's. Where those fail for what they run on, and not for the page, the reader
+/// steps down and the page is read again, so that whoever sent it gets an answer.
+async fn lines_on_any(way: &Way, page: &Arc<Bitmap>) -> Result<Found, Fault> {
+    let Way { reader, networks, options, .. } = way;
+    let inner = &reader.inner;
+    if let Some(networks) = networks {
+        return lines(inner, networks, page, options).await;
+    }
+    let mut networks = inner.running().ok_or(EngineError::Closed)?;
+    loop {
+        let error = match lines(inner, &networks, page, options).await {
+            Err(Fault::Engine(error)) if error.is_of_the_strategy() => error,
+            other => return other,
+        };
+        networks = reader.step_down(&networks, &error).await.ok_or(Fault::Engine(error))?;
+    }
+}
+
+async fn lines(
+    inner: &Arc<Inner>,
+    networks: &Arc<Networks>,
+    page: &Arc<Bitmap>,
+    options: &ReadOptions,
+) -> Result<Found, Fault> {
     let purpose = options.purpose;
     let _work = inner.meter.engine_work();
     let planning = Instant::now();
@@ -151,7 +172,7 @@ async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, options: &ReadOptions) ->
     };
     let turn = match options.orientation {
         Orientation::Fixed(turn) => turn,
-        Orientation::Auto => upright_by(inner, &resized, purpose).await?,
+        Orientation::Auto => upright_by(inner, networks, &resized, purpose).await?,
     };
     let (tensor, detector_width) = {
         let normalise = inner.detector.normalise;
@@ -164,7 +185,7 @@ async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, options: &ReadOptions) ->
     inner.meter.stage(purpose, Stage::Plan, planning.elapsed());
 
     let detecting = Instant::now();
-    let outputs = inner.lanes.detect.submit(tensor, purpose)?.outputs().await?;
+    let outputs = networks.detect.submit(tensor, purpose)?.outputs().await?;
     inner.meter.worked(purpose, inner.cost.detect_megapixel * f64::from(width) * f64::from(height) / 1e6);
 
     // The page as the detector saw it: turned by quarters, its sides change places.
@@ -190,7 +211,7 @@ async fn lines(inner: &Arc<Inner>, page: &Arc<Bitmap>, options: &ReadOptions) ->
 
     let recognising = Instant::now();
     let count = boxes.len();
-    let sheet = Sheet { bitmap: Arc::clone(page), turn, purpose };
+    let sheet = Sheet { networks: Arc::clone(networks), bitmap: Arc::clone(page), turn, purpose };
     let mut lines = recognise_all(inner, &sheet, boxes).await?;
     for line in &mut lines {
         line.corners = plan::resampled_corners(line.corners, seen(page), seen(given));
@@ -212,8 +233,13 @@ async fn sized(inner: &Arc<Inner>, page: &Arc<Bitmap>) -> Result<Arc<Bitmap>, Fa
 }
 
 /// How the page must be turned to stand upright, by the model; not at all where it is not sure.
-async fn upright_by(inner: &Arc<Inner>, page: &Arc<Bitmap>, purpose: Purpose) -> Result<Turn, Fault> {
-    let (Some(lane), Some(model)) = (&inner.lanes.orientation, &inner.orientation) else { return Ok(Turn::None) };
+async fn upright_by(
+    inner: &Arc<Inner>,
+    networks: &Networks,
+    page: &Arc<Bitmap>,
+    purpose: Purpose,
+) -> Result<Turn, Fault> {
+    let (Some(lane), Some(model)) = (&networks.orientation, &inner.orientation) else { return Ok(Turn::None) };
     let (page, model) = (Arc::clone(page), model.clone());
     let threshold = model.threshold;
     let input = blocking(move || plan::orientation_input(&page, &model)).await?;
@@ -224,7 +250,7 @@ async fn upright_by(inner: &Arc<Inner>, page: &Arc<Bitmap>, purpose: Purpose) ->
 /// Reads the lines in the boxes. Longest first, so that no long line is left for the end while other threads idle.
 async fn recognise_all(inner: &Arc<Inner>, sheet: &Sheet, boxes: Vec<TextBox>) -> Result<Vec<ReadLine>, Fault> {
     let mut boxes = boxes;
-    if let (Some(lane), Some(model)) = (&inner.lanes.line_orientation, &inner.line_orientation) {
+    if let (Some(lane), Some(model)) = (&sheet.networks.line_orientation, &inner.line_orientation) {
         let format = LineFormat::from(model);
         for chunk in boxes.chunks_mut(CHUNK) {
             let cuts: Vec<Cut> = chunk.iter().map(|found| recognise::cut(found.corners, &format)).collect();
@@ -256,7 +282,7 @@ async fn recognise_chunk(
     format: LineFormat,
 ) -> Result<Vec<ReadLine>, Fault> {
     let purpose = sheet.purpose;
-    let outputs = run_lines(&inner.lanes.recognise, sheet, cuts.clone(), format).await?;
+    let outputs = run_lines(&sheet.networks.recognise, sheet, cuts.clone(), format).await?;
     let inner = Arc::clone(inner);
     blocking(move || {
         let mut lines = Vec::with_capacity(cuts.len());

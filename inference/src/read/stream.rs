@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use ocr_api::{ErrorCode, ErrorDetail, Page};
-use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
-    task::JoinHandle,
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Inner, ReadOptions, page};
+use super::{ReadOptions, Reader, networks::Networks, page, places::Place};
 use crate::{decode::OpenDocument, meter::Stage};
 
 /// Pages of one document that are begun beside the one that is waited for, so that a slow reader holds back the work. One
@@ -24,13 +21,22 @@ pub struct DocumentReader {
     _end: DropGuard,
 }
 
-/// What is to be read.
+/// What is to be read, and how.
 pub(super) struct Job {
-    pub inner: Arc<Inner>,
     pub document: OpenDocument,
     /// Pages to read, counted from 0.
     pub wanted: Vec<u32>,
+    pub way: Way,
+}
+
+/// How pages are read.
+#[derive(Clone)]
+pub(super) struct Way {
+    pub reader: Reader,
+    /// The networks to read with; those of the reader where `None`.
+    pub networks: Option<Arc<Networks>>,
     pub options: ReadOptions,
+    pub cancel: CancellationToken,
 }
 
 /// A page on its way.
@@ -40,12 +46,13 @@ struct Pending {
 }
 
 impl DocumentReader {
-    /// Starts the work; it ends when `cancel` does, or when the reader is dropped.
-    pub(super) fn start(job: Job, cancel: &CancellationToken) -> Self {
+    /// Starts the work; it ends when the job is cancelled, or when the reader is dropped.
+    pub(super) fn start(mut job: Job) -> Self {
         let (sender, pages) = mpsc::channel(AHEAD);
-        let cancel = cancel.child_token();
+        let cancel = job.way.cancel.child_token();
+        job.way.cancel = cancel.clone();
         let page_count = job.document.page_count;
-        tokio::spawn(decode_pages(job, cancel.clone(), sender));
+        tokio::spawn(decode_pages(job, sender));
         Self { page_count, pages, cancel: cancel.clone(), _end: cancel.drop_guard() }
     }
 
@@ -72,26 +79,29 @@ impl DocumentReader {
 }
 
 /// Decodes page after page and starts a task for each, as places come free.
-async fn decode_pages(job: Job, cancel: CancellationToken, sender: mpsc::Sender<Pending>) {
-    let Job { inner, mut document, wanted, options } = job;
+async fn decode_pages(job: Job, sender: mpsc::Sender<Pending>) {
+    let Job { mut document, wanted, way } = job;
+    let (inner, purpose) = (Arc::clone(&way.reader.inner), way.options.purpose);
     for index in wanted {
         let pending = async {
             let slot = sender.reserve().await.ok()?;
-            let waiting = std::time::Instant::now();
-            let place = Arc::clone(&inner.places).acquire_owned().await.ok()?;
-            inner.meter.stage(options.purpose, Stage::Queue, waiting.elapsed());
             let decoding = std::time::Instant::now();
+            // First its memory, then its place: whoever has a place waits for nothing that others hold.
             let decoded = document.page(index).await;
-            inner.meter.stage(options.purpose, Stage::Decode, decoding.elapsed());
+            inner.meter.stage(purpose, Stage::Decode, decoding.elapsed());
+            let waiting = std::time::Instant::now();
+            // Networks are tried out while pages that wait for them hold their places.
+            let place = if way.networks.is_none() { Some(inner.places.take().await?) } else { None };
+            inner.meter.stage(purpose, Stage::Queue, waiting.elapsed());
             Some((slot, place, decoded))
         };
-        let Some(Some((slot, place, decoded))) = cancel.run_until_cancelled(pending).await else { return };
+        let Some(Some((slot, place, decoded))) = way.cancel.run_until_cancelled(pending).await else { return };
         let page_number = index + 1;
-        let (inner, cancel, options) = (Arc::clone(&inner), cancel.clone(), options.clone());
+        let way = way.clone();
         let work = async move {
-            let _place: OwnedSemaphorePermit = place;
+            let _place: Option<Place> = place;
             match decoded {
-                Ok(decoded) => page::read(&inner, decoded, page_number, &options, &cancel).await,
+                Ok(decoded) => page::read(&way, decoded, page_number).await,
                 Err(error) => page::failed(page_number, error, 0),
             }
         };
