@@ -1,6 +1,7 @@
 //! The command line.
 
 mod decode;
+mod hardware;
 mod models;
 mod pipeline;
 mod read;
@@ -31,6 +32,8 @@ enum Command {
     Serve(Box<ServeSettings>),
     /// List the model bundles that are there
     Models(models::ModelsArgs),
+    /// Show what there is to compute with, which strategy comes of it, and why each better one was passed over
+    Hardware(Box<hardware::HardwareArgs>),
     Sandbox(sandbox::SandboxArgs),
     #[command(hide = true)]
     DecodeWorker(decode::DecodeWorkerArgs),
@@ -60,6 +63,7 @@ pub fn run() -> ExitCode {
                 serve::run(*settings, loader)
             }
             Command::Models(arguments) => arguments.run(),
+            Command::Hardware(arguments) => arguments.run(),
             Command::Sandbox(arguments) => arguments.run(),
             Command::DecodeWorker(arguments) => arguments.run(),
             Command::Docs { what: Docs::Settings } => {

@@ -1,21 +1,23 @@
 //! Settings to a reader: what `ocr read` and `ocr serve` share.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use ocr_api::status::{EngineStatus, ModelStatus, SandboxStatus};
+use ocr_api::status::{self, EngineStatus, ModelStatus, SandboxStatus};
 use tokio::runtime::Handle;
 
 use crate::{
     decode::PoolSettings,
-    hardware,
+    hardware::{self, Gpus, Machine},
     meter::Meter,
-    read::{self, Limits, Reader, ReaderSettings},
-    serve::{Backend, LoadError, Loader, Machine, Progress, ReaderBackend},
+    read::{self, GoldenSettings, GpuSettings, Limits, NetworkSettings, Networks, Reader, ReaderSettings},
+    serve::{Backend, LoadError, Loader, Progress, ReaderBackend},
     settings::{Assets, AssetsError, INSTALLED, PipelineSettings, ServeSettings},
+    strategy::Strategy,
 };
-
-/// Fewest pages in work: while one is in the networks, the next is decoded.
-const MIN_PLACES: usize = 2;
 
 /// What a reader is made of, from what was set.
 ///
@@ -27,28 +29,40 @@ pub fn reader_settings(
     documents: usize,
 ) -> Result<ReaderSettings, AssetsError> {
     let Assets { bundles, onnxruntime, pdfium, fonts } = settings.assets.resolve()?;
-    let threads = settings.engine.thread_count();
+    let engine = &settings.engine;
+    let machine = hardware::look(&engine.strategy.nvml, usize::from(engine.threads));
     let document = settings.document;
-    let ready = match settings.decode.decode_processes {
-        0 => threads,
-        set => usize::from(set),
-    };
+    let set = |number: u16| (number > 0).then(|| usize::from(number));
     Ok(ReaderSettings {
         model: settings.model.model.clone(),
         bundles,
         languages: settings.model.languages.clone(),
-        onnxruntime,
-        threads,
-        batch_size: if settings.engine.batching { usize::from(settings.engine.batch_size) } else { 1 },
-        line_orientation: settings.model.line_orientation,
-        places: threads.max(MIN_PLACES),
-        memory_limit: memory_limit(),
+        networks: NetworkSettings {
+            onnxruntime,
+            threads: machine.cpu.threads,
+            batch_size: if engine.batching { set(engine.batch_size) } else { Some(1) },
+            line_orientation: settings.model.line_orientation,
+            idle_unload: (engine.idle_unload_seconds > 0).then(|| Duration::from_secs(engine.idle_unload_seconds)),
+            gpu: GpuSettings {
+                search: engine.gpu.cudnn_search,
+                memory_limit: (engine.gpu.gpu_memory_limit > 0).then_some(engine.gpu.gpu_memory_limit),
+                tensorrt_cache: tensorrt_cache(&engine.gpu.tensorrt_cache, &machine),
+            },
+        },
+        machine,
+        wishes: engine.strategy.wishes(),
+        int8: engine.int8,
+        golden: GoldenSettings {
+            folder: settings.golden.golden.clone(),
+            max_error_percent: settings.golden.golden_max_error_percent,
+        },
         limits: Limits { dpi: document.dpi, max_pixels: document.max_pixels, max_pages: document.max_pages },
+        decode_processes: set(settings.decode.decode_processes),
         decode: PoolSettings {
             pdfium: Some(pdfium),
             fonts: Some(fonts),
-            ready,
-            open: documents,
+            // A page of our own is read beside the clients' when a strategy is tried out.
+            open: documents + 1,
             // Every request that is let in finds its place: the server bounds them.
             waiting: documents,
             documents_per_process: settings.decode.decode_documents,
@@ -59,11 +73,25 @@ pub fn reader_settings(
     })
 }
 
+/// A folder for each kind of GPU and driver below the one that was set: what is compiled for one runs on no other.
+fn tensorrt_cache(folder: &Path, machine: &Machine) -> PathBuf {
+    let name = machine.gpus.devices.first().map_or("none", |gpu| gpu.name.as_str());
+    let driver = machine.gpus.driver.as_ref().map_or("none", |driver| driver.version.as_str());
+    let plain = |text: &str| -> String {
+        text.chars()
+            .map(|character| if character.is_ascii_alphanumeric() || character == '.' { character } else { '-' })
+            .collect()
+    };
+    folder.join(format!("{}_{}", plain(name), plain(driver)))
+}
+
 /// Loads the pipeline for the server.
 pub struct PipelineLoader {
     pipeline: PipelineSettings,
     max_body_bytes: u64,
     documents: usize,
+    /// Looked at once: asking the driver takes long.
+    gpus: OnceLock<Gpus>,
 }
 
 impl PipelineLoader {
@@ -75,6 +103,7 @@ impl PipelineLoader {
             pipeline: settings.pipeline.clone(),
             max_body_bytes: settings.limits.max_body,
             documents: settings.limits.concurrency(threads),
+            gpus: OnceLock::new(),
         }
     }
 }
@@ -87,7 +116,9 @@ impl Loader for PipelineLoader {
         let reader =
             read::load(&settings, meter, &Handle::current(), &|stage| progress.stage(stage)).map_err(|error| {
                 match error {
-                    read::LoadError::Memory { need_mib, limit_mib } => LoadError::OutOfMemory { need_mib, limit_mib },
+                    read::LoadError::Memory(refusal) => {
+                        LoadError::OutOfMemory { need_mib: refusal.need >> 20, have_mib: refusal.have >> 20 }
+                    }
                     error => failed(&error),
                 }
             })?;
@@ -104,15 +135,10 @@ impl Loader for PipelineLoader {
     }
 
     fn machine(&self) -> Machine {
-        Machine {
-            hardware: hardware::detect(usize::from(self.pipeline.engine.threads)),
-            memory_limit_bytes: memory_limit(),
-        }
+        let (cpu, memory) = hardware::cpu_and_memory(usize::from(self.pipeline.engine.threads));
+        let gpus = self.gpus.get_or_init(|| hardware::gpus(&self.pipeline.engine.strategy.nvml)).clone();
+        Machine { gpus, cpu, memory }
     }
-}
-
-fn memory_limit() -> Option<u64> {
-    hardware::cgroup_limits(Path::new("/proc"), Path::new("/sys/fs/cgroup")).memory_bytes
 }
 
 /// Where a bundle came from: named by its path, baked into the image, or from a folder of assets.
@@ -125,17 +151,6 @@ fn source(model: &str, bundles: &Path) -> &'static str {
 }
 
 fn look(reader: &Reader) -> (EngineStatus, SandboxStatus) {
-    let strategy = reader.strategy();
-    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let engine = EngineStatus {
-        strategy: strategy.name.to_owned(),
-        execution_provider: strategy.execution_provider.to_owned(),
-        precision: strategy.precision.to_owned(),
-        runtime: strategy.runtime.clone(),
-        detect_threads: count(strategy.detect_threads),
-        recognise_threads: count(strategy.recognise_threads),
-        queued: reader.engine().queued as u64,
-    };
     let (hello, stats) = (reader.decode_pool().hello(), reader.decode_pool().stats());
     let sandbox = SandboxStatus {
         landlock_abi: hello.landlock_abi.unwrap_or(0),
@@ -144,5 +159,34 @@ fn look(reader: &Reader) -> (EngineStatus, SandboxStatus) {
         deaths: stats.deaths(),
         deaths_by_cause: stats.deaths_by_cause().map(|(cause, deaths)| (cause.as_str().to_owned(), deaths)).collect(),
     };
-    (engine, sandbox)
+    (reader.networks().map(|networks| attest(reader, &networks)).unwrap_or_default(), sandbox)
+}
+
+/// What the networks really run on.
+fn attest(reader: &Reader, networks: &Networks) -> EngineStatus {
+    let attempt = networks.attempt();
+    let strategy = attempt.candidate.strategy;
+    let (nodes, time) = networks.share();
+    let layout = networks.layout();
+    EngineStatus {
+        strategy: strategy.family().to_owned(),
+        profile: strategy.profile().map(|profile| profile.as_str().to_owned()),
+        strategy_wanted: reader.wanted().map_or("auto", Strategy::as_str).to_owned(),
+        device: attempt.candidate.gpu.map_or_else(|| "cpu".to_owned(), |number| format!("cuda:{number}")),
+        execution_provider: networks.provider().to_owned(),
+        provider_nodes: nodes,
+        provider_time: time,
+        precision: attempt.precision.name().to_owned(),
+        passed_over: reader.passed_over().iter().map(status::PassedOver::from).collect(),
+        golden: reader.golden(),
+        places: count(reader.places()),
+        runtime: networks.runtime().to_owned(),
+        detect_threads: count(layout.detect_sessions * layout.detect_threads),
+        recognise_threads: count(layout.recognise_sessions * layout.recognise_threads),
+        queued: u64::try_from(reader.engine().queued).unwrap_or(u64::MAX),
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }

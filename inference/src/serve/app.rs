@@ -16,7 +16,7 @@ use super::{
     load::LoadState,
     metrics::{Metrics, Rejection},
 };
-use crate::{meter::Meter, settings::ServeSettings};
+use crate::{hardware, meter::Meter, settings::ServeSettings};
 
 /// Which part of its life the server is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,11 +49,12 @@ impl App {
         let meter = Arc::new(Meter::new()?);
         let limits = &settings.limits;
         let concurrency = limits.concurrency(settings.pipeline.engine.thread_count());
+        let bodies = limits.bodies_within(hardware::memory_in_use().map(|(_, limit)| limit));
         Ok(Arc::new(Self {
             started: Instant::now(),
             loader,
             load: LoadState::new(),
-            admission: Admission::new(concurrency, usize::from(limits.queue), limits.max_bodies),
+            admission: Admission::new(concurrency, usize::from(limits.queue), bodies),
             metrics: Metrics::new(&meter)?,
             meter,
             abort: CancellationToken::new(),

@@ -6,12 +6,16 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use ocr_api::{
     ErrorDetail, Page,
-    status::{EngineStatus, Hardware, ModelStatus, SandboxStatus},
+    status::{EngineStatus, ModelStatus, SandboxStatus},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::load::{LoadError, Progress};
-use crate::{meter::Meter, read::ReadOptions};
+use crate::{
+    hardware::{Machine, Pressure},
+    meter::Meter,
+    read::ReadOptions,
+};
 
 /// A loaded model that reads documents.
 pub trait Backend: Send + Sync + 'static {
@@ -30,6 +34,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// What it runs on now. Cheap, and never waits for work.
     fn engine(&self) -> EngineStatus;
+
+    /// Whether nothing can be read any more: only a new load can help.
+    fn is_lost(&self) -> bool;
+
+    /// Does what the pressure of memory asks for, in place of what was done before.
+    fn relieve(&self, pressure: Pressure) -> BoxFuture<'_, ()>;
 
     /// How its decode processes are confined now. Cheap, and never waits for work.
     fn sandbox(&self) -> SandboxStatus;
@@ -55,12 +65,4 @@ pub trait Loader: Send + Sync + 'static {
 
     /// What there is to compute with, now.
     fn machine(&self) -> Machine;
-}
-
-/// The machine as the process sees it.
-#[derive(Clone, Debug, Default)]
-pub struct Machine {
-    pub hardware: Hardware,
-    /// Memory limit of the cgroup, in bytes.
-    pub memory_limit_bytes: Option<u64>,
 }

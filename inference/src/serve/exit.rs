@@ -79,7 +79,7 @@ mod tests {
         let errors = [
             ServeError::Settings("OCR_QEUE".to_owned()),
             ServeError::Listen(listen),
-            ServeError::OutOfMemory(LoadError::OutOfMemory { need_mib: 350, limit_mib: 256 }),
+            ServeError::OutOfMemory(LoadError::OutOfMemory { need_mib: 350, have_mib: 256 }),
             ServeError::Start { what: "starting threads", source: "no".into() },
         ];
         assert_eq!(errors.each_ref().map(ServeError::exit_code), [2, 3, 4, 1]);
@@ -87,7 +87,7 @@ mod tests {
             errors.each_ref().map(ServeError::reason),
             ["BadSettings", "CannotListen", "OutOfMemory", "StartFailed"]
         );
-        assert!(errors[2].to_string().contains("needs 350 MiB, the limit is 256 MiB"));
+        assert!(errors[2].to_string().contains("needs 350 MiB, 256 MiB are available"));
     }
 
     #[test]

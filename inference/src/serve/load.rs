@@ -23,14 +23,14 @@ const MAX_BACK_OFF: Duration = Duration::from_mins(1);
 pub enum LoadError {
     /// Trying again would end the same way: the server ends, so that its reason is seen.
     #[error(
-        "not enough memory for the model: needs {need_mib} MiB, the limit is {limit_mib} MiB; \
+        "not enough memory for the model: needs {need_mib} MiB, {have_mib} MiB are available; \
          raise the memory limit or set a smaller model"
     )]
     OutOfMemory {
         /// What the bundle says it needs.
         need_mib: u64,
-        /// What the cgroup allows.
-        limit_mib: u64,
+        /// What the process may take.
+        have_mib: u64,
     },
     /// Tried again with back-off.
     #[error("{0}")]
@@ -48,6 +48,9 @@ struct Inner {
     attempt: u32,
     began: Instant,
     took: Option<Duration>,
+    /// When the pages of the strategy that is tried last were begun.
+    warmed: Option<Instant>,
+    warm_up: Option<Duration>,
     error: Option<String>,
     retry_at: Option<Instant>,
     peak_bytes: u64,
@@ -62,6 +65,8 @@ impl LoadState {
                 attempt: 1,
                 began: Instant::now(),
                 took: None,
+                warmed: None,
+                warm_up: None,
                 error: None,
                 retry_at: None,
                 peak_bytes: 0,
@@ -82,6 +87,7 @@ impl LoadState {
             stage_number: inner.stage.number(),
             stages: LoadStage::Ready.number(),
             elapsed_seconds: round_to_ms(inner.took.unwrap_or_else(|| inner.began.elapsed())),
+            warm_up_seconds: inner.warm_up.map(round_to_ms),
             attempt: inner.attempt,
             error: inner.error.clone(),
             retry_in_seconds: inner.retry_at.map(|at| round_to_ms(at.saturating_duration_since(Instant::now()))),
@@ -117,6 +123,7 @@ impl LoadState {
             let mut inner = self.lock();
             inner.stage = LoadStage::Ready;
             inner.took = Some(inner.began.elapsed());
+            inner.warm_up = inner.warmed.map(|began| began.elapsed());
             inner.error = None;
             inner.peak_bytes = process::memory().peak_resident_bytes;
         }
@@ -145,6 +152,9 @@ impl Progress {
         let attempt = {
             let mut inner = self.state.lock();
             inner.stage = stage;
+            if stage == LoadStage::WarmUp {
+                inner.warmed = Some(Instant::now());
+            }
             inner.attempt
         };
         tracing::info!(
@@ -196,6 +206,7 @@ fn ready(state: &LoadState, backend: Arc<dyn Backend>) {
     let progress = state.progress();
     tracing::info!(
         ms = progress.elapsed_seconds * 1000.0,
+        warm_up_ms = progress.warm_up_seconds.unwrap_or_default() * 1000.0,
         rss_mb = process::memory().resident_mb(),
         attempt = progress.attempt,
         model = model.model.name,
@@ -204,6 +215,10 @@ fn ready(state: &LoadState, backend: Arc<dyn Backend>) {
         source = model.source,
         recogniser = model.recogniser,
         strategy = engine.strategy,
+        profile = engine.profile,
+        device = engine.device,
+        passed_over = engine.passed_over.len(),
+        golden_error_percent = engine.golden.error_percent,
         execution_provider = engine.execution_provider,
         precision = engine.precision,
         detect_threads = engine.detect_threads,

@@ -1,6 +1,9 @@
 //! What `/metrics` shows. Every label has few values, and none comes from a document or a client.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use ocr_api::ErrorCode;
 use prometheus::{
@@ -9,7 +12,7 @@ use prometheus::{
 };
 
 use super::{app::App, process};
-use crate::{decode::Cause, meter::Meter};
+use crate::{decode::Cause, hardware::Pressure, meter::Meter};
 
 /// Routes that read documents, as labels.
 pub(super) const ROUTES: [&str; 3] = ["/v1/ocr", "/v1/ocr/receipt", "/v1/parse"];
@@ -20,8 +23,8 @@ pub(super) const OTHER_ROUTE: &str = "other";
 /// Label of a request that succeeded.
 const OK: &str = "ok";
 
-/// What computes. One strategy exists so far.
-pub(super) const STRATEGY: &str = "cpu";
+/// What computes; the first one until it is known.
+pub(super) const STRATEGIES: [&str; 3] = ["cpu", "gpu-fp16", "gpu-int8"];
 
 /// Seconds, from the fastest receipt to the longest request that may be allowed.
 const PROCESSING_BUCKETS: [f64; 15] =
@@ -77,6 +80,9 @@ pub(super) struct Metrics {
     model_info: IntGaugeVec,
     resident: IntGauge,
     memory_declared: IntGauge,
+    memory_pressure: IntGauge,
+    /// Place in [`STRATEGIES`].
+    strategy: AtomicUsize,
     threads: IntGauge,
     open_files: IntGauge,
     cpu_seconds: Counter,
@@ -132,6 +138,11 @@ impl Metrics {
                 "ocr_memory_declared_bytes",
                 "Most memory that the server should take with its model; 0 while none is loaded",
             )?,
+            memory_pressure: IntGauge::new(
+                "ocr_memory_pressure",
+                "How near memory is to its limit: 0 not, 1 above 80 %, 2 above 85, 3 above 90, 4 above 95",
+            )?,
+            strategy: AtomicUsize::new(0),
             threads: IntGauge::new("process_threads", "Threads of the server")?,
             open_files: IntGauge::new("process_open_fds", "Files that the server has open")?,
             cpu_seconds: Counter::new("process_cpu_seconds_total", "Seconds of the server on a core")?,
@@ -145,11 +156,11 @@ impl Metrics {
     fn start_at_zero(&self) {
         for route in ROUTES.into_iter().chain([OTHER_ROUTE]) {
             for code in [OK].into_iter().chain(ErrorCode::ALL.map(ErrorCode::as_str)) {
-                self.requests.with_label_values(&[route, code, STRATEGY]);
+                self.requests.with_label_values(&[route, code, STRATEGIES[0]]);
             }
         }
         for route in ROUTES {
-            self.processing.with_label_values(&[route, STRATEGY]);
+            self.processing.with_label_values(&[route, STRATEGIES[0]]);
         }
         for outcome in ["read", "failed"] {
             self.pages.with_label_values(&[outcome]);
@@ -190,6 +201,7 @@ impl Metrics {
             &self.stuck,
             &self.resident,
             &self.memory_declared,
+            &self.memory_pressure,
             &self.threads,
             &self.open_files,
         ] {
@@ -198,9 +210,19 @@ impl Metrics {
         meter.register(registry)
     }
 
+    /// Notes what computes.
+    pub fn computes_on(&self, strategy: &str) {
+        let place = STRATEGIES.iter().position(|one| *one == strategy).unwrap_or(0);
+        self.strategy.store(place, Ordering::Relaxed);
+    }
+
+    fn strategy(&self) -> &'static str {
+        STRATEGIES.get(self.strategy.load(Ordering::Relaxed)).copied().unwrap_or(STRATEGIES[0])
+    }
+
     /// Counts a request that was answered, or whose client left.
     pub fn answered(&self, route: &'static str, code: Option<ErrorCode>) {
-        self.requests.with_label_values(&[route, code.map_or(OK, ErrorCode::as_str), STRATEGY]).inc();
+        self.requests.with_label_values(&[route, code.map_or(OK, ErrorCode::as_str), self.strategy()]).inc();
         self.requests_all.inc();
         if code.is_some_and(|code| code.http_status() >= 500) {
             self.errors_all.inc();
@@ -209,7 +231,7 @@ impl Metrics {
 
     /// Notes how long a request took, from its whole body to its last page.
     pub fn processed(&self, route: &'static str, took: Duration) {
-        self.processing.with_label_values(&[route, STRATEGY]).observe(took.as_secs_f64());
+        self.processing.with_label_values(&[route, self.strategy()]).observe(took.as_secs_f64());
     }
 
     /// Counts a page and its lines.
@@ -221,6 +243,11 @@ impl Metrics {
     /// Counts a request that was sent away.
     pub fn rejected(&self, reason: Rejection) {
         self.rejected.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Notes how near memory is to its limit.
+    pub fn pressure(&self, pressure: Pressure) {
+        self.memory_pressure.set(pressure as i64);
     }
 
     /// Counts an attempt to load the model that failed.

@@ -26,7 +26,7 @@ mod run;
 mod tests;
 mod watchdog;
 
-pub use backend::{Backend, DocumentStream, Loader, Machine};
+pub use backend::{Backend, DocumentStream, Loader};
 pub use exit::{ServeError, TERMINATION_LOG, leave_termination_message};
 pub use listen::ListenError;
 pub use load::{LoadError, Progress};

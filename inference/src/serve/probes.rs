@@ -10,7 +10,7 @@ use axum::{
 };
 use ocr_api::{
     Health, HealthStatus, Live, PodStatus, Ready,
-    status::{MemoryStatus, Work},
+    status::{Hardware, MemoryStatus, Work},
 };
 
 use super::{
@@ -99,7 +99,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json<PodStatus> {
         version: VERSION.to_owned(),
         load: app.load.progress(),
         model: backend.map(|backend| backend.model()),
-        hardware: machine.hardware,
+        hardware: Hardware::from(&machine),
         engine: backend.map(|backend| backend.engine()).unwrap_or_default(),
         sandbox: backend.map(|backend| backend.sandbox()).unwrap_or_default(),
         work: Work {
@@ -118,7 +118,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json<PodStatus> {
             resident_bytes: memory.resident_bytes,
             peak_resident_bytes: memory.peak_resident_bytes,
             load_peak_bytes: app.load.peak_bytes(),
-            limit_bytes: machine.memory_limit_bytes,
+            limit_bytes: machine.memory.limit,
         },
     })
 }

@@ -9,7 +9,10 @@ use ocr_api::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Backend, DocumentStream};
-use crate::read::{DocumentReader, ReadOptions, Reader};
+use crate::{
+    hardware::Pressure,
+    read::{DocumentReader, ReadOptions, Reader},
+};
 
 /// Looks at what the pipeline runs on, now. Cheap, and never waits for work.
 pub type Look = Box<dyn Fn() -> (EngineStatus, SandboxStatus) + Send + Sync>;
@@ -53,6 +56,14 @@ impl Backend for ReaderBackend {
 
     fn sandbox(&self) -> SandboxStatus {
         (self.look)().1
+    }
+
+    fn is_lost(&self) -> bool {
+        self.reader.is_lost()
+    }
+
+    fn relieve(&self, pressure: Pressure) -> BoxFuture<'_, ()> {
+        self.reader.relieve(pressure).boxed()
     }
 }
 

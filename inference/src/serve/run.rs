@@ -18,10 +18,16 @@ use super::{
     load, process, router,
     watchdog::Watchdog,
 };
-use crate::settings::ServeSettings;
+use crate::{
+    hardware::{self, Pressure},
+    settings::ServeSettings,
+};
 
 /// How often the watchdog looks.
 const WATCH: Duration = Duration::from_secs(1);
+
+/// How often memory is compared with its limit.
+const PRESSURE: Duration = Duration::from_millis(250);
 
 /// How often the memory in use is logged.
 const MEMORY_LOG: Duration = Duration::from_mins(1);
@@ -118,8 +124,12 @@ impl Server {
             idle: connections.idle(),
         };
         let serving = tokio::spawn(listen::serve(self.api, router::api(Arc::clone(&app)), bounds, closing.clone()));
-        let watching =
-            [tokio::spawn(watch(Arc::clone(&app))), tokio::spawn(log_memory(Arc::clone(&app)))].map(AbortOnDrop);
+        let watching = [
+            tokio::spawn(watch(Arc::clone(&app))),
+            tokio::spawn(relieve(Arc::clone(&app))),
+            tokio::spawn(log_memory(Arc::clone(&app))),
+        ]
+        .map(AbortOnDrop);
         let loading = async {
             match load::load(Arc::clone(&app)).await {
                 // Loaded: from here on only a signal ends the wait.
@@ -225,9 +235,20 @@ pub(super) async fn watch(app: Arc<App>) {
     loop {
         ticks.tick().await;
         let pulse = app.meter.engine();
-        let stuck = watchdog.is_stuck(pulse, Instant::now());
+        if let Some(backend) = app.load.backend() {
+            app.metrics.computes_on(&backend.engine().strategy);
+        }
+        let lost = app.load.backend().is_some_and(|backend| backend.is_lost());
+        let stuck = lost || watchdog.is_stuck(pulse, Instant::now());
         if app.set_stuck(stuck) {
-            if stuck {
+            if lost {
+                tracing::error!("no strategy is left: the server has to start again");
+                leave_termination_message(
+                    Path::new(TERMINATION_LOG),
+                    "NoStrategy",
+                    "every strategy failed; see the log",
+                );
+            } else if stuck {
                 tracing::error!(jobs = pulse.jobs, seconds = limit.as_secs(), "the engine makes no progress");
                 let message = format!("{} jobs, none finished for {} seconds", pulse.jobs, limit.as_secs());
                 leave_termination_message(Path::new(TERMINATION_LOG), "EngineStuck", &message);
@@ -235,6 +256,32 @@ pub(super) async fn watch(app: Arc<App>) {
                 tracing::warn!("the engine goes on");
             }
         }
+    }
+}
+
+/// Keeps memory below its limit: does more the nearer it comes, and undoes it when it falls. Without a limit there is
+/// nothing to keep.
+pub(super) async fn relieve(app: Arc<App>) {
+    let mut ticks = tokio::time::interval(PRESSURE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pressure = Pressure::None;
+    loop {
+        ticks.tick().await;
+        let Some((used, limit)) = hardware::memory_in_use() else { continue };
+        let next = pressure.next(used, limit);
+        if next == pressure {
+            continue;
+        }
+        let Some(backend) = app.load.backend() else { continue };
+        let (used_mb, limit_mb) = (used >> 20, limit >> 20);
+        if next > pressure {
+            tracing::warn!(pressure = next.as_str(), used_mb, limit_mb, "memory is near its limit");
+        } else {
+            tracing::info!(pressure = next.as_str(), used_mb, limit_mb, "memory has fallen");
+        }
+        pressure = next;
+        app.metrics.pressure(pressure);
+        backend.relieve(pressure).await;
     }
 }
 

@@ -14,7 +14,10 @@ mod values;
 pub use assets::{AssetSettings, Assets, AssetsError, INSTALLED};
 pub use environment::{EnvironmentError, check_environment};
 pub use parse::{SettingsError, parse, try_parse_from};
-pub use pipeline::{DecodeSettings, DocumentSettings, EngineSettings, ModelSettings, PipelineSettings};
+pub use pipeline::{
+    DecodeSettings, DocumentSettings, EngineSettings, GoldenSettings, GpuSettings, ModelSettings, PipelineSettings,
+    StrategySettings,
+};
 pub use serve::{
     ConnectionSettings, DrainSettings, LimitSettings, ListenSettings, LogFormat, LogLevel, LogSettings, ServeSettings,
 };

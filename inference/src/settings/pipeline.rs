@@ -1,12 +1,19 @@
 //! Settings of how a document is read: the part that `ocr serve` and `ocr read` share.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Args, value_parser};
 
 use super::{
     AssetSettings,
-    values::{DPI, parse_language},
+    values::{DPI, parse_bytes, parse_language},
 };
-use crate::{hardware, plan::Orientation};
+use crate::{
+    engine::ConvSearch,
+    hardware,
+    plan::Orientation,
+    strategy::{DeviceWish, Strategy, Wishes},
+};
 
 /// How documents are read.
 #[derive(Args, Clone, Debug)]
@@ -17,6 +24,8 @@ pub struct PipelineSettings {
     pub model: ModelSettings,
     #[command(flatten)]
     pub engine: EngineSettings,
+    #[command(flatten)]
+    pub golden: GoldenSettings,
     #[command(flatten)]
     pub document: DocumentSettings,
     #[command(flatten)]
@@ -45,6 +54,9 @@ pub struct ModelSettings {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineSettings {
+    #[command(flatten)]
+    pub strategy: StrategySettings,
+
     /// Threads that compute; 0 takes as many as the cgroup's quota and the affinity mask leave
     #[arg(long, env = "OCR_THREADS", value_name = "N", default_value_t = 0, value_parser = value_parser!(u16).range(0..=1024))]
     pub threads: u16,
@@ -53,9 +65,60 @@ pub struct EngineSettings {
     #[arg(long, env = "OCR_BATCHING", value_name = "true|false", default_value_t = true, action = ArgAction::Set)]
     pub batching: bool,
 
-    /// Most lines recognised together
-    #[arg(long, env = "OCR_BATCH_SIZE", value_name = "N", default_value_t = 8, value_parser = value_parser!(u16).range(1..=64))]
+    /// Most lines recognised together; 0 leaves it to the model and the strategy
+    #[arg(long, env = "OCR_BATCH_SIZE", value_name = "N", default_value_t = 0, value_parser = value_parser!(u16).range(0..=64))]
     pub batch_size: u16,
+
+    /// Compute with 8-bit integers where the CPU is fast at that and the golden pages are read as well
+    #[arg(long, env = "OCR_INT8", value_name = "true|false", default_value_t = true, action = ArgAction::Set)]
+    pub int8: bool,
+
+    /// Time without a page after which the networks are dropped from memory, until the next page; 0 keeps them
+    #[arg(long, env = "OCR_IDLE_UNLOAD_SECONDS", value_name = "SECONDS", default_value_t = 0, value_parser = value_parser!(u64).range(0..=86_400))]
+    pub idle_unload_seconds: u64,
+
+    #[command(flatten)]
+    pub gpu: GpuSettings,
+}
+
+/// How GPUs are used.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Engine")]
+pub struct GpuSettings {
+    /// Most memory of the GPU that one network's arena takes; 0 sets no bound
+    #[arg(long, env = "OCR_GPU_MEMORY_LIMIT", value_name = "SIZE", default_value = "0", value_parser = parse_bytes_or_none)]
+    pub gpu_memory_limit: u64,
+
+    /// How cuDNN chooses among the algorithms of a convolution: by rules, by trying all, or always the same
+    #[arg(long, env = "OCR_CUDNN_SEARCH", value_name = "heuristic|exhaustive|default", default_value = "heuristic")]
+    pub cudnn_search: ConvSearch,
+
+    /// Folder where TensorRT keeps the networks that it has compiled for this GPU
+    #[arg(long, env = "OCR_TENSORRT_CACHE", value_name = "DIR", default_value = "/var/cache/ocr/tensorrt")]
+    pub tensorrt_cache: PathBuf,
+}
+
+/// Pages whose text is known.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Golden pages")]
+pub struct GoldenSettings {
+    /// Folder of pages to be read before any other, beside the one that is built in: images or PDFs, the text of each in
+    /// NAME.txt [default: none]
+    #[arg(long, env = "OCR_GOLDEN", value_name = "DIR")]
+    pub golden: Option<PathBuf>,
+
+    /// A strategy that reads more of their characters wrongly is not used
+    #[arg(long, env = "OCR_GOLDEN_MAX_ERROR_PERCENT", value_name = "PERCENT", default_value = "3", value_parser = parse_percent)]
+    pub golden_max_error_percent: f64,
+}
+
+fn parse_bytes_or_none(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { parse_bytes(text) }
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "must be a number from 0 to 100".to_owned())
 }
 
 /// What a document may be, and how it is read where the request does not say.
@@ -85,7 +148,7 @@ pub struct DocumentSettings {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Decode processes")]
 pub struct DecodeSettings {
-    /// Decode processes kept ready; 0 takes as many as there are threads
+    /// Decode processes kept ready; 0 leaves it to the strategy: as many as there are threads, fewer where memory is short
     #[arg(long, env = "OCR_DECODE_PROCESSES", value_name = "N", default_value_t = 0, value_parser = value_parser!(u16).range(0..=64))]
     pub decode_processes: u16,
 
@@ -94,10 +157,47 @@ pub struct DecodeSettings {
     pub decode_documents: u32,
 }
 
+/// Which way of computing is taken.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Engine")]
+pub struct StrategySettings {
+    /// Best way to compute; what cannot run here steps down to the next: gpu-fp16, gpu-int8, cpu/full, cpu/optimized,
+    /// cpu/offload
+    #[arg(long, env = "OCR_STRATEGY", value_name = "auto|NAME", default_value = "auto", value_parser = parse_strategy)]
+    pub strategy: WantedStrategy,
+
+    /// What to compute on; auto takes the GPU with most free memory, else the CPU
+    #[arg(long, env = "OCR_DEVICE", value_name = "auto|cpu|cuda:N", default_value = "auto")]
+    pub device: DeviceWish,
+
+    /// Use no GPU, whatever the other settings say
+    #[arg(long, env = "OCR_FORCE_CPU_ONLY", value_name = "true|false", default_value_t = false, action = ArgAction::Set)]
+    pub force_cpu_only: bool,
+
+    /// The NVIDIA driver's library, by which GPUs are found; nothing of it is needed to start
+    #[arg(long, env = "OCR_NVML", value_name = "FILE", default_value = "libnvidia-ml.so.1")]
+    pub nvml: PathBuf,
+}
+
+/// A strategy, or any where none is named.
+pub type WantedStrategy = Option<Strategy>;
+
+fn parse_strategy(text: &str) -> Result<WantedStrategy, String> {
+    if text == "auto" { Ok(None) } else { text.parse().map(Some) }
+}
+
+impl StrategySettings {
+    /// What is asked for.
+    #[must_use]
+    pub const fn wishes(&self) -> Wishes {
+        Wishes { strategy: self.strategy, device: self.device, cpu_only: self.force_cpu_only }
+    }
+}
+
 impl EngineSettings {
     /// Threads to compute with: as set, else what the cgroup's quota and the affinity mask leave; at least 1.
     #[must_use]
     pub fn thread_count(&self) -> usize {
-        hardware::detect(usize::from(self.threads)).cpu_threads.max(1) as usize
+        hardware::cpu_and_memory(usize::from(self.threads)).0.threads
     }
 }

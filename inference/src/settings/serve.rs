@@ -51,12 +51,13 @@ pub struct LimitSettings {
     #[arg(long, env = "OCR_MAX_BODY", value_name = "SIZE", default_value = "10Mi", value_parser = parse_bytes)]
     pub max_body: u64,
 
-    /// Most memory for the bodies of all requests together; above it requests are refused as overloaded
+    /// Most memory for the bodies of all requests together, and at most an eighth of the memory limit; above it requests
+    /// are refused as overloaded
     #[arg(long, env = "OCR_MAX_BODIES", value_name = "SIZE", default_value = "256Mi", value_parser = parse_bytes)]
     pub max_bodies: u64,
 
     /// Longest time for a request, from its head to the last page of its answer
-    #[arg(long, env = "OCR_REQUEST_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(1..=900))]
+    #[arg(long, env = "OCR_REQUEST_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(1..=3600))]
     pub request_seconds: u64,
 
     /// Requests in work at once; 0 takes one more than there are threads, at most 16
@@ -98,7 +99,7 @@ pub struct DrainSettings {
     pub drain_delay_seconds: u64,
 
     /// Time for accepted requests to finish after that
-    #[arg(long, env = "OCR_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(0..=900))]
+    #[arg(long, env = "OCR_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(0..=3600))]
     pub drain_seconds: u64,
 }
 
@@ -147,6 +148,12 @@ impl LimitSettings {
     #[must_use]
     pub const fn request(&self) -> Duration {
         Duration::from_secs(self.request_seconds)
+    }
+
+    /// Memory for the bodies of all requests: one of them always fits, whatever the memory limit.
+    #[must_use]
+    pub fn bodies_within(&self, memory_limit: Option<u64>) -> u64 {
+        memory_limit.map_or(self.max_bodies, |limit| self.max_bodies.min(limit / 8).max(self.max_body))
     }
 
     /// Time without progress after which `/live` fails.
@@ -233,9 +240,17 @@ mod tests {
     }
 
     #[test]
+    fn bodies_have_an_eighth_of_the_memory_limit_and_one_always_fits() {
+        let limits = Line::parse_from(["ocr"]).settings.limits;
+        let mib = |limit: u64| limits.bodies_within(Some(limit << 20)) >> 20;
+        assert_eq!([40, 80, 400, 2048, 4096].map(mib), [10, 10, 50, 256, 256]);
+        assert_eq!(limits.bodies_within(None), 256 << 20);
+    }
+
+    #[test]
     fn values_outside_their_range_are_refused() {
         for arguments in [
-            ["--request-seconds", "901"],
+            ["--request-seconds", "3601"],
             ["--request-seconds", "0"],
             ["--max-body", "0"],
             ["--dpi", "35"],

@@ -14,7 +14,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,14 +23,15 @@ use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use ocr_api::{
     ErrorCode, ErrorDetail, Line, LoadStage, ModelRef, Page,
-    status::{EngineStatus, Hardware, ModelStatus, SandboxStatus},
+    status::{EngineStatus, ModelStatus, SandboxStatus},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    hardware::{Cpu, Machine, Memory, Pressure},
     meter::Meter,
     read::ReadOptions,
-    serve::{Backend, DocumentStream, LoadError, Loader, Machine, Progress},
+    serve::{Backend, DocumentStream, LoadError, Loader, Progress},
 };
 
 /// What the pipeline saw.
@@ -40,6 +41,8 @@ pub struct Fake {
     pub open: AtomicUsize,
     /// Most documents open at once.
     pub most: AtomicUsize,
+    /// Nothing can be read any more.
+    pub lost: AtomicBool,
     /// Documents given up before their last page.
     pub abandoned: AtomicUsize,
     /// How the last document was to be read.
@@ -125,6 +128,14 @@ impl Backend for FakeBackend {
     fn sandbox(&self) -> SandboxStatus {
         let landlock_abi = u32::try_from(self.0.landlock.load(Ordering::SeqCst)).unwrap();
         SandboxStatus { landlock_abi, seccomp: true, processes: 2, ..SandboxStatus::default() }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.0.lost.load(Ordering::SeqCst)
+    }
+
+    fn relieve(&self, _: Pressure) -> BoxFuture<'_, ()> {
+        async {}.boxed()
     }
 }
 
@@ -230,7 +241,7 @@ impl Loader for FakeLoader {
             Attempt::Succeeds => {}
             Attempt::Fails => return Err(LoadError::Failed("model.yaml: no such file; run `make assets`".into())),
             Attempt::Panics => panic!("as told"),
-            Attempt::OutOfMemory => return Err(LoadError::OutOfMemory { need_mib: 350, limit_mib: 256 }),
+            Attempt::OutOfMemory => return Err(LoadError::OutOfMemory { need_mib: 350, have_mib: 256 }),
             Attempt::Waits(go) => go.recv().unwrap(),
         }
         progress.stage(LoadStage::WarmUp);
@@ -239,8 +250,9 @@ impl Loader for FakeLoader {
 
     fn machine(&self) -> Machine {
         Machine {
-            hardware: Hardware { cpu_threads: 2, cpu_ram_gb: 4.0, ..Hardware::default() },
-            memory_limit_bytes: Some(2 << 30),
+            cpu: Cpu { threads: 2, ..Cpu::default() },
+            memory: Memory { total: 4 << 30, limit: Some(2 << 30), available: 1 << 30 },
+            ..Machine::default()
         }
     }
 }

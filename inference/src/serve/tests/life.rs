@@ -100,7 +100,7 @@ async fn a_model_that_can_never_fit_ends_the_server_with_its_reason() {
     let (_signals, receive) = mpsc::channel(2);
     let error = server.run(Arc::new(FakeLoader::after([Fails, OutOfMemory])), receive).await.unwrap_err();
     assert_eq!((error.exit_code(), error.reason()), (4, "OutOfMemory"));
-    assert!(error.to_string().contains("needs 350 MiB, the limit is 256 MiB"));
+    assert!(error.to_string().contains("needs 350 MiB, 256 MiB are available"));
 }
 
 #[tokio::test]
