@@ -15,29 +15,37 @@ use ocr_tests::{
     work::in_parallel,
 };
 
-const USAGE: &str = "usage: measure [--ocr PROGRAM] BUNDLE...";
+const USAGE: &str = "usage: measure [--ocr PROGRAM] [--memory] BUNDLE...";
 /// Pages read for each figure.
 const PAGES: usize = 12;
 /// Pages in work at the same time, for what each further one adds.
 const TOGETHER: usize = 4;
+/// A manifest's key, and the strategy that it speaks of.
+const PROFILES: [(&str, &str); 3] =
+    [("cpu", "cpu/full"), ("cpu/optimized", "cpu/optimized"), ("cpu/offload", "cpu/offload")];
 /// Width of the line that a line's weight is given for.
 const LINE_WIDTH: f64 = 320.0;
 
 fn main() -> anyhow::Result<()> {
-    let mut bundles = Vec::new();
+    let (mut bundles, mut only_memory) = (Vec::new(), false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--ocr" => ocr_tests::program::use_binary(PathBuf::from(arguments.next().context(USAGE)?)),
+            "--memory" => only_memory = true,
             bundle => bundles.push(bundle.to_owned()),
         }
     }
     ensure!(!bundles.is_empty(), USAGE);
     println!("A line of {LINE_WIDTH} pixels, a megapixel and a core-second of this machine:");
     for bundle in bundles {
-        let memory = memory(&bundle)?;
-        let cost = cost(&bundle)?;
-        println!("{bundle}\nmemory:\n  cpu: {memory}\ncost:\n{cost}");
+        println!("{bundle}\nmemory:");
+        for (key, strategy) in PROFILES {
+            println!("  {key}: {}", memory(&bundle, strategy)?);
+        }
+        if !only_memory {
+            println!("cost:\n{}", cost(&bundle)?);
+        }
     }
     Ok(())
 }
@@ -47,10 +55,10 @@ fn options(bundle: &str, threads: usize, concurrency: usize) -> Options {
     Options::new().arguments(["--model", bundle, "--threads", &threads, "--concurrency", &concurrency])
 }
 
-fn memory(bundle: &str) -> anyhow::Result<String> {
+fn memory(bundle: &str, strategy: &str) -> anyhow::Result<String> {
     let scan = data::read(data::example(SCAN))?;
     let peak = |together: usize| -> anyhow::Result<(u64, u64)> {
-        let server = Server::start(&options(bundle, 2, together))?;
+        let server = Server::start(&options(bundle, 2, together).arguments(["--strategy", strategy]))?;
         let idle = tree_pss(server.pid())?;
         let sampler = Sampler::start(server.pid());
         for page in in_parallel(&[(); PAGES], together, |_, ()| server.api().read(scan.clone())) {
