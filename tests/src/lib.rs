@@ -12,6 +12,7 @@ pub mod hostile;
 pub mod http;
 pub mod memory;
 pub mod metrics;
+pub mod nvml;
 pub mod pdf;
 pub mod program;
 pub mod score;

@@ -1,0 +1,156 @@
+//! What the program makes of hardware that is there, that is not, and that only says it is: the shipped program with a
+//! stand-in for NVIDIA's library, of which it is told the path. The way to a GPU goes as far as the execution provider,
+//! which refuses, since there is no GPU behind the stand-in; then the CPU answers, and the reason is told.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use ocr_tests::{
+    data::{self, SCAN},
+    nvml::stand_in,
+    program::run,
+    server::{Options, Server},
+    suite::Suite,
+};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    suite.case("what_the_driver_says_decides_what_is_tried", drivers);
+    suite.case("a_gpu_that_only_claims_to_be_there_is_passed_over_and_the_cpu_answers", lie);
+    suite.case("without_a_driver_the_reason_names_its_library", no_driver);
+    suite.case("the_settings_keep_a_gpu_from_being_used", settings);
+    suite.case("a_folder_of_golden_pages_is_judged_by", golden);
+    suite.run()
+}
+
+/// ONNX Runtime as an image with CUDA has it, but that its provider is an empty file.
+fn with_provider(folder: &Path) -> anyhow::Result<PathBuf> {
+    let real = data::repository().join("assets/lib").join(std::env::consts::ARCH).join("libonnxruntime.so");
+    let library = folder.join("libonnxruntime.so");
+    symlink(fs::canonicalize(&real).with_context(|| format!("{}: make assets", real.display()))?, &library)?;
+    fs::write(folder.join("libonnxruntime_providers_cuda.so"), "")?;
+    Ok(library)
+}
+
+fn hardware(nvml: &Path, onnxruntime: &Path, arguments: &[&str]) -> anyhow::Result<Value> {
+    let (nvml, onnxruntime) = (nvml.to_string_lossy(), onnxruntime.to_string_lossy());
+    let mut all = vec!["hardware", "--format", "json", "--nvml", &nvml, "--onnxruntime", &onnxruntime];
+    all.extend(arguments);
+    let run = run(all)?;
+    ensure!(run.code == Some(0), "ended with {:?}: {}{}", run.code, run.stdout, run.stderr);
+    Ok(serde_json::from_str(&run.stdout)?)
+}
+
+fn drivers() -> anyhow::Result<()> {
+    type Row = (&'static [&'static str], usize, &'static str, &'static str, Option<&'static str>);
+    // What the stand-in is; GPUs seen, strategy, device, why gpu-fp16 is passed over.
+    let rows: [Row; 11] = [
+        (&["DEVICES=0"], 0, "cpu", "cpu", Some("NoGpu: the NVIDIA driver sees no GPU")),
+        (&["DEVICES=1"], 1, "gpu-fp16", "cuda:0", None),
+        (&["DEVICES=1", "NO_MIG"], 1, "gpu-fp16", "cuda:0", None),
+        (&["DEVICES=8"], 8, "gpu-fp16", "cuda:7", None),
+        (&["DEVICES=8", "LOST=7"], 7, "gpu-fp16", "cuda:6", None),
+        (&["DEVICES=1", "LOST=0"], 0, "cpu", "cpu", Some("NoGpu: GPU 0: ")),
+        (&["INIT=9"], 0, "cpu", "cpu", Some("NoGpu: the NVIDIA driver does not answer: ")),
+        (
+            &["MIG=2"],
+            2,
+            "cpu",
+            "cpu",
+            Some(
+                "GpuMemory: needs 6144 MiB of free GPU memory, and GPU 0 (NVIDIA Stand-in MIG 1g.4gb) has 3072 of 4096",
+            ),
+        ),
+        (&["MIG=10"], 0, "cpu", "cpu", Some("NoGpu: GPU 0 is split by MIG and no part is given")),
+        (&["CUDA=12080"], 1, "cpu", "cpu", Some("OldDriver: the driver 580.65.06 runs CUDA up to 12.8")),
+        (&["MAJOR=7", "MINOR=0"], 1, "cpu", "cpu", Some("OldGpu: GPU 0 (NVIDIA Stand-in) has compute capability 7.0")),
+    ];
+    let folder = tempfile::tempdir()?;
+    let onnxruntime = with_provider(folder.path())?;
+    for (macros, gpus, strategy, device, passed) in rows {
+        let shown = hardware(&stand_in(folder.path(), macros)?, &onnxruntime, &[])?;
+        let found = shown["hardware"]["gpus"].as_array().map_or(0, Vec::len);
+        ensure!(found == gpus, "{macros:?}: {found} GPUs: {shown}");
+        ensure!(shown["strategy"] == strategy && shown["device"] == device, "{macros:?}: {shown}");
+        let why = shown["passed_over"].as_array().and_then(|all| all.iter().find(|one| one["strategy"] == "gpu-fp16"));
+        let why = why.map(|one| {
+            format!("{}: {}", one["reason"].as_str().unwrap_or_default(), one["message"].as_str().unwrap_or_default())
+        });
+        let as_expected = match (&why, passed) {
+            (Some(why), Some(expected)) => why.starts_with(expected),
+            (why, expected) => why.is_none() && expected.is_none(),
+        };
+        ensure!(as_expected, "{macros:?}: {why:?}, expected {passed:?}");
+    }
+    Ok(())
+}
+
+fn lie() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (nvml, onnxruntime) = (stand_in(folder.path(), &["DEVICES=1"])?, with_provider(folder.path())?);
+    let arguments = [Path::new("--nvml"), &nvml, Path::new("--onnxruntime"), &onnxruntime, Path::new("--strategy")];
+    let server = Server::start(&Options::new().arguments(arguments).arguments(["gpu-fp16"]))?;
+    let document = server.api().read(data::read(data::example(SCAN))?)?;
+    ensure!(!document.text.is_empty(), "it reads nothing");
+    let engine = server.status()?.engine;
+    ensure!((engine.strategy.as_str(), engine.strategy_wanted.as_str()) == ("cpu", "gpu-fp16"), "{engine:?}");
+    ensure!(engine.device == "cpu" && engine.execution_provider == "CPUExecutionProvider", "{engine:?}");
+    let why = engine.passed_over.first().context("no reason is given")?;
+    println!("{} {}: {}", why.strategy, why.reason, why.message);
+    ensure!(why.strategy == "gpu-fp16" && why.reason == "NoProvider", "{why:?}");
+    ensure!(why.message.contains("CUDAExecutionProvider cannot be used"), "{why:?}");
+    let text = server.metrics()?;
+    ensure!(text.sum("ocr_strategies_passed_over_total")? >= 1.0, "the step is not counted");
+    Ok(())
+}
+
+fn no_driver() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shown = hardware(Path::new("libnvidia-ml-is-not-here.so.1"), &with_provider(folder.path())?, &[])?;
+    let problem = shown["hardware"]["gpu_problem"].as_str().context("no problem is told")?;
+    ensure!(problem.contains("libnvidia-ml-is-not-here.so.1"), "{problem}");
+    ensure!(shown["strategy"] == "cpu" && shown["hardware"]["gpu_available"] == false, "{shown}");
+    Ok(())
+}
+
+fn settings() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (nvml, onnxruntime) = (stand_in(folder.path(), &["DEVICES=2"])?, with_provider(folder.path())?);
+    let rows: [(&[&str], &str, &str); 5] = [
+        (&["--device", "cuda:0"], "gpu-fp16", "cuda:0"),
+        (&["--device", "cpu"], "cpu", "cpu"),
+        (&["--device", "cuda:2"], "cpu", "cpu"),
+        (&["--force-cpu-only", "true"], "cpu", "cpu"),
+        (&["--strategy", "cpu/offload"], "cpu", "cpu"),
+    ];
+    for (arguments, strategy, device) in rows {
+        let shown = hardware(&nvml, &onnxruntime, arguments)?;
+        ensure!(shown["strategy"] == strategy && shown["device"] == device, "{arguments:?}: {shown}");
+    }
+    Ok(())
+}
+
+/// Pages whose text is wrong let no strategy pass: the model is not loaded, and the number is told.
+fn golden() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    fs::copy(data::example(SCAN), folder.path().join("scan.jpg"))?;
+    fs::write(folder.path().join("scan.txt"), "quite another text")?;
+    let golden = [Path::new("--golden"), folder.path()];
+    let mut server = Server::launch(&Options::new().arguments(golden))?;
+    server.wait_live(LIMIT)?;
+    server.wait_until("a load that fails", LIMIT, |status| status.load.error.is_some())?;
+    let error = server.status()?.load.error.unwrap_or_default();
+    println!("{error}");
+    ensure!(error.contains("% of the golden pages' characters are read wrongly, 3.00 % are allowed"), "{error}");
+    ensure!(error.contains("worst: scan.jpg"), "{error}");
+    Ok(())
+}
