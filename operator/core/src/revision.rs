@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::api::{Limits, LogLevel, Placement, Resources};
+use crate::api::{Golden, Limits, LogLevel, Placement, Resources};
 
 /// Everything of a spec that a running pod cannot change. Another value is another revision, and other pods.
 ///
@@ -19,6 +19,15 @@ pub struct Runs {
     pub resources: Resources,
     pub placement: Placement,
     pub log_level: LogLevel,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub idle_unload_seconds: i32,
+    #[serde(skip_serializing_if = "Golden::is_default")]
+    pub golden: Golden,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 /// What a pool's pods run, by name.
@@ -70,6 +79,9 @@ mod tests {
         }
         for other in [
             json!({"model": {"name": "large"}}),
+            json!({"model": {"name": "small", "idleUnloadSeconds": 60}}),
+            json!({"rollout": {"golden": {"configMapRef": {"name": "receipts"}}}}),
+            json!({"rollout": {"golden": {"maxCharErrorPercent": "1"}}}),
             json!({"languages": ["de"]}),
             json!({"image": "registry.example.com/ours/ocr:1"}),
             json!({"limits": {"pagesPerDocument": 7}}),

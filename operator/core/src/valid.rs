@@ -117,6 +117,8 @@ impl ValidPool {
                 resources: spec.resources.clone(),
                 placement: spec.placement.clone(),
                 log_level: spec.log_level,
+                idle_unload_seconds: spec.model.idle_unload_seconds,
+                golden: spec.rollout.golden.clone(),
             }),
             bundle: bundle.clone(),
             strategies: spec.strategies.clone(),
@@ -126,7 +128,7 @@ impl ValidPool {
             },
         };
         for strategy in &valid.strategies {
-            let (have, need) = (valid.memory(*strategy), valid.least_memory(*strategy));
+            let (have, need) = (valid.memory(*strategy), valid.least_memory());
             if have < need {
                 return Err(Invalid::Memory { strategy: *strategy, have, model: model.clone(), need });
             }
@@ -161,10 +163,31 @@ impl ValidPool {
         memory(given.limits).or_else(|| memory(given.requests)).unwrap_or_else(|| self.default_memory(strategy))
     }
 
-    /// What the bundle was measured to need for one page at a time. Below it, the server ends at its start.
-    fn least_memory(&self, strategy: Strategy) -> Quantity {
-        let memory = self.bundle.memory.get(strategy.as_str()).or_else(|| self.bundle.memory.get("cpu"));
-        Quantity::mebibytes(memory.map_or(0, |memory| memory.peak_mib))
+    /// What the bundle was measured to need for one page at a time, by the way of computing that needs least; every pod
+    /// may step down to it. Below it, the server ends at its start.
+    fn least_memory(&self) -> Quantity {
+        Quantity::mebibytes(self.needed_mib("cpu/offload"))
+    }
+
+    /// How many times as long as others these pods may take to start and to answer: 4 where their memory is enough for
+    /// nothing but `cpu/offload`, which takes at most that (the suite `profiles`).
+    #[must_use]
+    pub fn patience(&self, strategy: Strategy) -> i32 {
+        let is_tight = self.memory(strategy) < Quantity::mebibytes(self.needed_mib("cpu/optimized"));
+        if is_tight { OFFLOAD_PATIENCE } else { 1 }
+    }
+
+    /// Memory that the server must find to compute on the CPU by a profile, in MiB, rounded up; 0 where nothing was
+    /// measured.
+    fn needed_mib(&self, profile: &str) -> u32 {
+        let memory = self.bundle.memory.get(profile).or_else(|| self.bundle.memory.get("cpu"));
+        memory.map_or(0, |memory| u32::try_from(memory.needed().div_ceil(1 << 20)).unwrap_or(u32::MAX))
+    }
+
+    /// Memory for the bodies of all requests: two of the largest at least.
+    pub(crate) fn bodies_mib(&self) -> u32 {
+        let two = self.revision.runs.limits.body_bytes.units().saturating_mul(2).div_ceil(1 << 20);
+        u32::try_from(two).unwrap_or(u32::MAX).max(BODIES_MIB)
     }
 
     /// The model, a page in work for each thread and one more, the bodies of requests, and a decode process that opens
@@ -174,13 +197,16 @@ impl ValidPool {
         let (peak, per_page) = memory.map_or((UNMEASURED_MIB, 0), |memory| (memory.peak_mib, memory.per_page_mib));
         let threads = u32::try_from(self.cpu(strategy).1.units()).unwrap_or(u32::MAX);
         let pages = per_page.saturating_mul(threads.saturating_add(1).min(MOST_PAGES));
-        let all = peak.saturating_add(pages).saturating_add(BODIES_MIB + DECODE_MIB);
+        let all = peak.saturating_add(pages).saturating_add(self.bodies_mib()).saturating_add(DECODE_MIB);
         Quantity::mebibytes(all.div_ceil(256).saturating_mul(256))
     }
 }
 
 /// Cores asked for and got at most, where the pool says nothing: enough to start within seconds.
 const DEFAULT_CPU: (Quantity, Quantity) = (Quantity::millicores(1000), Quantity::millicores(2000));
+
+/// How many times the time of `cpu/full` a page may take by `cpu/offload`.
+const OFFLOAD_PATIENCE: i32 = 4;
 
 /// Memory of a bundle that was not measured.
 const UNMEASURED_MIB: u32 = 1024;
@@ -189,7 +215,7 @@ const UNMEASURED_MIB: u32 = 1024;
 const MOST_PAGES: u32 = 16;
 
 /// The server's own bound for bodies (`--max-bodies`).
-pub(crate) const BODIES_MIB: u32 = 256;
+const BODIES_MIB: u32 = 256;
 
 /// What a decode process may use for a page of 50 megapixels (docs/operations.md).
 const DECODE_MIB: u32 = 750;
@@ -225,6 +251,7 @@ fn list<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ocr_api::manifest::Memory;
     use serde_json::{Value, json};
 
     use super::*;
@@ -257,10 +284,29 @@ mod tests {
             ),
             (
                 json!({"model": {"name": "large"}, "resources": {"cpu": {"limits": {"memory": "2Gi"}}}}),
-                "cpu pods have 2Gi of memory and large needs 3000Mi at least",
+                "cpu pods have 2Gi of memory and large needs 3188Mi at least",
             ),
         ] {
             assert_eq!(refused(&spec), message);
+        }
+    }
+
+    #[test]
+    fn memory_decides_by_the_profile_that_needs_least_and_how_patient_one_is() {
+        // The largest needs 290 MiB and a sixteenth, the next 240, the least 160.
+        let small = |memory: &str| {
+            let mut installation = installation();
+            let bundle = installation.bundles.get_mut("small").unwrap();
+            for (profile, peak_mib) in [("cpu/optimized", 240), ("cpu/offload", 160)] {
+                let measured = Memory { peak_mib, ..bundle.memory["cpu"] };
+                bundle.memory.insert(profile.to_owned(), measured);
+            }
+            ValidPool::read(&pool(&json!({"resources": {"cpu": {"limits": {"memory": memory}}}})), &installation)
+        };
+        assert!(small("169Mi").unwrap_err().to_string().ends_with("small needs 170Mi at least"));
+        let rows = [("170Mi", 4), ("254Mi", 4), ("255Mi", 1), ("309Mi", 1), ("2Gi", 1)];
+        for (memory, patience) in rows {
+            assert_eq!(small(memory).unwrap().patience(Strategy::Cpu), patience, "{memory}");
         }
     }
 

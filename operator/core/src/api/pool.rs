@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{OcrPoolStatus, Placement, Quantity, Resources};
+use super::{OcrPoolStatus, Placement, Quantity, Resources, RolloutPolicy};
 
 /// What a pool of OCR pods should be.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,9 @@ pub struct OcrPoolSpec {
     /// CPU and memory of the pods. What is not given comes from what the model was measured to need.
     #[serde(default)]
     pub resources: Resources,
+    /// How a new revision is judged before it is used.
+    #[serde(default)]
+    pub rollout: RolloutPolicy,
     /// What a request may ask of the pool.
     #[serde(default)]
     pub limits: Limits,
@@ -97,6 +100,16 @@ pub struct Model {
     /// Name of a model bundle in the image: `pp-ocrv6-small`, `pp-ocrv6-tiny`, `pp-ocrv5-mobile` or `pp-ocrv4-mobile`.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
+    /// Seconds without a page after which a pod drops the model from memory, until the next page comes, which waits until
+    /// it is loaded again. 0 keeps it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub idle_unload_seconds: i32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 /// How a pod computes.
@@ -196,7 +209,7 @@ pub struct Limits {
     #[serde(default = "default_pixels")]
     #[schemars(range(min = 100_000, max = 500_000_000))]
     pub pixels_per_page: i64,
-    /// Longest time for a request, in seconds.
+    /// Longest time for a request, in seconds. Four times as long in pods whose memory is enough for `cpu/offload` only.
     #[serde(default = "default_request_seconds")]
     #[schemars(range(min = 1, max = 900))]
     pub request_seconds: i32,

@@ -25,7 +25,7 @@ pub fn deployment(pool: &ValidPool, strategy: Strategy, replicas: i32) -> Deploy
             names::revision_labels(&pool.name, revision, strategy),
         ),
         spec: Some(DeploymentSpec {
-            progress_deadline_seconds: Some(start_seconds(&pool.bundle) + PULL_SECONDS),
+            progress_deadline_seconds: Some(start_seconds(pool, strategy) + PULL_SECONDS),
             replicas: Some(replicas),
             // A template never changes: there is nothing to go back to.
             revision_history_limit: Some(0),

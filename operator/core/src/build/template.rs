@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{
-        Affinity, Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle, LifecycleHandler,
-        NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSecurityContext, PodSpec,
-        PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, SleepAction, Toleration,
-        TopologySpreadConstraint,
+        Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle,
+        LifecycleHandler, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSecurityContext,
+        PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, SleepAction,
+        Toleration, TopologySpreadConstraint, Volume, VolumeMount,
     },
     apimachinery::pkg::{
         api::resource::Quantity as ApiQuantity,
@@ -19,8 +19,7 @@ use k8s_openapi::{
 use super::names;
 use crate::{
     api::{Quantity, Strategy},
-    installation::Bundle,
-    valid::{BODIES_MIB, ValidPool},
+    valid::ValidPool,
 };
 
 /// Port of the API and the probes.
@@ -43,17 +42,27 @@ const END_SECONDS: i64 = 10;
 /// Seconds between two looks of the startup probe.
 const STARTUP_PERIOD: i32 = 2;
 
+/// Where the pods find the pages of `rollout.golden`.
+const GOLDEN: &str = "/etc/ocr/golden";
+
 /// Longest time from the container's start to the first page read: two minutes, and a second for each MB to verify and
-/// load, which a slow disk needs. `pp-ocrv6-small` takes about 2 s on two cores of its own.
-pub(super) fn start_seconds(bundle: &Bundle) -> i32 {
-    120 + i32::try_from(bundle.bytes / 1_000_000).unwrap_or(i32::MAX / 2).min(3600)
+/// load, which a slow disk needs; more where the pods compute slowly. `pp-ocrv6-small` takes about 2 s on two cores of its
+/// own.
+pub(super) fn start_seconds(pool: &ValidPool, strategy: Strategy) -> i32 {
+    let megabytes = i32::try_from(pool.bundle.bytes / 1_000_000).unwrap_or(i32::MAX).min(3600);
+    (120 + megabytes) * pool.patience(strategy)
+}
+
+/// Longest time for a request.
+fn request_seconds(pool: &ValidPool, strategy: Strategy) -> i32 {
+    pool.revision.runs.limits.request_seconds.saturating_mul(pool.patience(strategy))
 }
 
 /// The pods of the pool's revision for a strategy.
 pub(super) fn template(pool: &ValidPool, strategy: Strategy) -> PodTemplateSpec {
     let revision = &pool.revision;
     let placement = &revision.runs.placement;
-    let request_seconds = i64::from(revision.runs.limits.request_seconds);
+    let request_seconds = i64::from(request_seconds(pool, strategy));
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             annotations: Some(BTreeMap::from([(
@@ -94,6 +103,7 @@ pub(super) fn template(pool: &ValidPool, strategy: Strategy) -> PodTemplateSpec 
                 when_unsatisfiable: "ScheduleAnyway".to_owned(),
                 ..TopologySpreadConstraint::default()
             }]),
+            volumes: golden(pool).map(|volume| vec![volume]),
             ..PodSpec::default()
         }),
     }
@@ -107,9 +117,9 @@ fn container(pool: &ValidPool, strategy: Strategy) -> Container {
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     };
-    let start = start_seconds(&pool.bundle);
+    let start = start_seconds(pool, strategy);
     Container {
-        env: Some(environment(pool)),
+        env: Some(environment(pool, strategy)),
         image: Some(runs.image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         lifecycle: Some(Lifecycle {
@@ -137,8 +147,30 @@ fn container(pool: &ValidPool, strategy: Strategy) -> Container {
         }),
         // The server leaves its last words itself; where it cannot, the end of its log is the next best.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        volume_mounts: golden(pool).map(|volume| {
+            vec![VolumeMount {
+                mount_path: GOLDEN.to_owned(),
+                name: volume.name,
+                read_only: Some(true),
+                ..VolumeMount::default()
+            }]
+        }),
         ..Container::default()
     }
+}
+
+/// The pages of `rollout.golden`. A pod whose ConfigMap is missing starts, says so, and finds it when it is there.
+fn golden(pool: &ValidPool) -> Option<Volume> {
+    let pages = pool.revision.runs.golden.config_map_ref.as_ref()?;
+    Some(Volume {
+        config_map: Some(ConfigMapVolumeSource {
+            name: pages.name.clone(),
+            optional: Some(true),
+            ..ConfigMapVolumeSource::default()
+        }),
+        name: "golden".to_owned(),
+        ..Volume::default()
+    })
 }
 
 fn probe(path: &str, period: i32) -> Probe {
@@ -157,26 +189,31 @@ fn probe(path: &str, period: i32) -> Probe {
 }
 
 /// The pods' settings (docs/settings.md). Nothing but these begins with `OCR_`.
-fn environment(pool: &ValidPool) -> Vec<EnvVar> {
+fn environment(pool: &ValidPool, strategy: Strategy) -> Vec<EnvVar> {
     let runs = &pool.revision.runs;
-    let bodies = (u64::from(BODIES_MIB) << 20).max(2 * runs.limits.body_bytes.units());
+    let request_seconds = request_seconds(pool, strategy).to_string();
+    let bodies = u64::from(pool.bodies_mib()) << 20;
     let settings = [
         ("OCR_MODEL", runs.model.clone()),
         ("OCR_LANGUAGES", runs.languages.join(",")),
+        ("OCR_STRATEGY", strategy.to_string()),
+        ("OCR_IDLE_UNLOAD_SECONDS", runs.idle_unload_seconds.to_string()),
+        ("OCR_GOLDEN_MAX_ERROR_PERCENT", runs.golden.max_char_error_percent.clone()),
         ("OCR_REVISION", pool.revision.name.clone()),
         ("OCR_MAX_BODY", runs.limits.body_bytes.units().to_string()),
         ("OCR_MAX_BODIES", bodies.to_string()),
         ("OCR_MAX_PAGES", runs.limits.pages_per_document.to_string()),
         ("OCR_MAX_PIXELS", runs.limits.pixels_per_page.to_string()),
-        ("OCR_REQUEST_SECONDS", runs.limits.request_seconds.to_string()),
+        ("OCR_REQUEST_SECONDS", request_seconds.clone()),
         ("OCR_DRAIN_DELAY_SECONDS", LEAVE_SECONDS.to_string()),
-        ("OCR_DRAIN_SECONDS", runs.limits.request_seconds.to_string()),
+        ("OCR_DRAIN_SECONDS", request_seconds),
         ("OCR_LOG_LEVEL", runs.log_level.as_str().to_owned()),
         ("OCR_LOG_FORMAT", "json".to_owned()),
     ];
     let variable =
         |(name, value): (&str, String)| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() };
-    settings.into_iter().map(variable).collect()
+    let golden = runs.golden.config_map_ref.as_ref().map(|_| ("OCR_GOLDEN", GOLDEN.to_owned()));
+    settings.into_iter().chain(golden).map(variable).collect()
 }
 
 fn resources(pool: &ValidPool, strategy: Strategy) -> ResourceRequirements {
