@@ -2,7 +2,8 @@
 //! answer to the page of a proof, on the same two ports, and reads nothing. The suite `http` compares the recording with
 //! a real server in every run.
 //!
-//! `PUT /behaviour` on the admin port changes what it does: `{"reads": "rightly|wrongly|not", "ready": true}`.
+//! `PUT /behaviour` on the admin port changes what it does: `{"reads": "rightly|wrongly|not", "ready": true}`, and
+//! `"eats": true` lets it take memory until it is killed.
 
 use std::{
     net::SocketAddr,
@@ -31,6 +32,8 @@ const STATUS: &str = include_str!("../../recorded/status.json");
 struct Behaviour {
     reads: Reads,
     ready: bool,
+    #[serde(default)]
+    eats: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -60,7 +63,7 @@ impl Fake {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let fake = Arc::new(Fake {
-        behaviour: Mutex::new(Behaviour { reads: Reads::Rightly, ready: true }),
+        behaviour: Mutex::new(Behaviour { reads: Reads::Rightly, ready: true, eats: false }),
         status: serde_json::from_str(STATUS).context("the recording is no JSON")?,
         requests: AtomicU64::new(0),
         errors: AtomicU64::new(0),
@@ -118,5 +121,18 @@ async fn read(State(fake): State<Arc<Fake>>, headers: HeaderMap) -> Response {
 
 async fn behave(State(fake): State<Arc<Fake>>, Json(behaviour): Json<Behaviour>) -> StatusCode {
     *fake.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
+    if behaviour.eats {
+        tokio::task::spawn_blocking(eat);
+    }
     StatusCode::NO_CONTENT
+}
+
+/// Takes memory until the kernel ends this process.
+fn eat() {
+    let mut eaten = Vec::new();
+    loop {
+        // What was never written to is no memory yet.
+        eaten.push(vec![1_u8; 1 << 20]);
+        std::hint::black_box(&eaten);
+    }
 }

@@ -5,8 +5,11 @@
 
 mod admission;
 mod children;
+mod fake;
 mod fates;
 mod first_pool;
+mod golden;
+mod memory;
 mod operation;
 mod permissions;
 mod proof;
@@ -36,6 +39,8 @@ fn main() -> ExitCode {
     proof::cases(&mut together, cluster);
     children::cases(&mut together, cluster);
     fates::cases(&mut together, cluster);
+    golden::cases(&mut together, cluster);
+    memory::cases(&mut together, cluster);
     admission::cases(&mut together, cluster);
     operation::cases(&mut together, cluster);
     rollout::cases(&mut alone, cluster);

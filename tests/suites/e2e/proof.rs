@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use ocr_tests::{
     cluster::{Cluster, Pool, small, until},
-    http::Http,
     suite::Suite,
 };
 use serde_json::{Value, json};
 
+use crate::fake;
+
 const NAMESPACE: &str = "proof";
-/// Image of pods that do as they are told (`src/bin/fake-pod.rs`); `scripts/e2e.sh` loads it.
-const FAKE: &str = "localhost/fake-pod:1";
 const READY: Duration = Duration::from_mins(1);
 
 /// Longest time until a pool whose pods begin to fail is not `Ready` any more.
@@ -26,25 +25,17 @@ pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
     suite.case("pods_without_a_way_out_start_and_read", move || no_egress(cluster));
 }
 
-fn fake(cluster: &'static Cluster, name: &str) -> anyhow::Result<Pool<'static>> {
+fn pool_of_fakes(cluster: &'static Cluster, name: &str) -> anyhow::Result<Pool<'static>> {
     cluster.namespace(NAMESPACE)?;
-    Pool::apply(cluster, NAMESPACE, name, &small(&json!({"image": FAKE})))
+    Pool::apply(cluster, NAMESPACE, name, &small(&json!({"image": fake::IMAGE})))
 }
 
-/// Tells every pod of a pool what to do.
 fn tell(pool: &Pool, reads: &str, ready: bool) -> anyhow::Result<()> {
-    for pod in pool.pods()? {
-        let address = pod["status"]["podIP"].as_str().context("a pod without an address")?;
-        let body = serde_json::to_vec(&json!({"reads": reads, "ready": ready}))?;
-        let request = Http::new(format!("http://{address}:8101"))?.request(reqwest::Method::PUT, "/behaviour");
-        let answer = ocr_tests::http::send(request.header("content-type", "application/json").body(body))?;
-        ensure!(answer.status == 204, "{} {}", answer.status, answer.text());
-    }
-    Ok(())
+    fake::tell(pool, &json!({"reads": reads, "ready": ready}))
 }
 
 fn falls(cluster: &'static Cluster) -> anyhow::Result<()> {
-    let pool = fake(cluster, "falls")?;
+    let pool = pool_of_fakes(cluster, "falls")?;
     pool.wait_ready(1, READY)?;
     for (reads, ready, reason) in [("rightly", false, "NotReady"), ("not", true, "ProofFailed")] {
         let told = std::time::Instant::now();
@@ -63,7 +54,7 @@ fn falls(cluster: &'static Cluster) -> anyhow::Result<()> {
 
 fn never(cluster: &'static Cluster) -> anyhow::Result<()> {
     let told = [("wrong", "wrongly"), ("failing", "not")];
-    let pools: Vec<Pool> = told.iter().map(|(name, _)| fake(cluster, name)).collect::<anyhow::Result<_>>()?;
+    let pools: Vec<Pool> = told.iter().map(|(name, _)| pool_of_fakes(cluster, name)).collect::<anyhow::Result<_>>()?;
     for (pool, (_, reads)) in pools.iter().zip(told) {
         // Before its first page: the pod is told while it is not ready yet.
         until(READY, "its pod does as it is told", || {
