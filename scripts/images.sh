@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the container images without a registry, from programs built on this machine:
 #
-#   images.sh [--programs FOLDER] [inference|operator]...    without a name: both
+#   images.sh [--programs FOLDER] [inference|operator|inference-cuda]...    without a name: the first two
 #
 #   target/images/NAME.tar       an OCI archive, named localhost/ocr-NAME:VERSION, so that no cluster that lacks it asks a
 #                                registry for it
@@ -9,6 +9,8 @@
 #
 #   --programs FOLDER   takes the programs from there and compiles none
 #   BASE                image to build on; if it is not set, one is made of Debian's packages (images/base)
+#   CUDA_BASE           the same for inference-cuda; what is made of Debian's packages has no CUDA, so its pods compute on
+#                       the CPU and say why
 #
 # Uses buildah, else podman, else docker, else installs buildah. Equal sources give equal digests, in every folder, with
 # buildah and podman; images/README.md says what that takes. A second run does nothing.
@@ -17,9 +19,10 @@ set -euo pipefail
 export LC_ALL=C
 
 declare -A PACKAGES=([inference]="ocr-inference ocr-assets" [operator]="ocr-operator")
-declare -A PROGRAM=([inference]=ocr [operator]=ocr-operator)
-# Uncompressed, in MB: what a node keeps.
-declare -A LIMIT=([inference]=250 [operator]=40)
+PACKAGES[inference-cuda]=${PACKAGES[inference]}
+declare -A PROGRAM=([inference]=ocr [operator]=ocr-operator [inference-cuda]=ocr)
+# Uncompressed, in MB: what a node keeps. CUDA and cuDNN have 3 GB.
+declare -A LIMIT=([inference]=250 [operator]=40 [inference-cuda]=4500)
 
 programs=
 names=()
@@ -29,9 +32,9 @@ while (($#)); do
         programs=$(realpath "${2:?--programs needs a folder}")
         shift
         ;;
-    inference | operator) names+=("$1") ;;
+    inference | operator | inference-cuda) names+=("$1") ;;
     *)
-        echo "usage: $0 [--programs FOLDER] [inference|operator]..." >&2
+        echo "usage: $0 [--programs FOLDER] [inference|operator|inference-cuda]..." >&2
         exit 2
         ;;
     esac
@@ -106,10 +109,11 @@ close_storage() {
     if [ -n "$run" ]; then rm -rf "$run"; fi
 }
 
-# build_image TAG DOCKERFILE CONTEXT ARGUMENT...
+# build_image TAG DOCKERFILE CONTEXT TARGET ARGUMENT...: without a target, the last stage
 build_image() {
     local tag=$1 dockerfile=$2 context=$3 argument arguments=()
-    shift 3
+    if [ -n "$4" ]; then arguments=(--target "$4"); fi
+    shift 4
     for argument in "$@"; do arguments+=(--build-arg "$argument"); done
     if [ "$engine" = docker ]; then
         DOCKER_BUILDKIT=1 SOURCE_DATE_EPOCH=0 docker build -q --build-arg SOURCE_DATE_EPOCH=0 "${arguments[@]}" \
@@ -166,6 +170,9 @@ bring_assets() {
     fi
     "$tool" fetch
     "$tool" bundles
+    if [[ " ${names[*]} " == *" inference-cuda "* ]]; then
+        "$tool" fetch --lock inference/assets/cuda.lock.yaml --out assets/cuda
+    fi
 }
 
 # --- The images
@@ -177,6 +184,7 @@ lay_out() {
     rm -rf "$files"
     case $name in
     inference) images/inference/lay-out.sh "$program" assets "$files" ;;
+    inference-cuda) images/inference/lay-out.sh "$program" assets "$files" assets/cuda ;;
     *)
         install -D -m 0755 "$program" "$files/program/usr/bin/${PROGRAM[$name]}"
         find "$files" -type d -exec chmod 0755 {} +
@@ -193,12 +201,20 @@ if [ -n "$(git status --porcelain -- "${sources[@]}" 2>/dev/null)" ]; then revis
 # As images/inference/Dockerfile explains it.
 bundles_digest=sha256:$(cd inference/bundles && sha256sum -- */model.yaml | sha256sum | cut -d ' ' -f 1)
 
+# The image for GPUs is another build of the same one.
+tag_of() {
+    case $1 in
+    *-cuda) echo "localhost/ocr-${1%-cuda}:$version-cuda" ;;
+    *) echo "localhost/ocr-$1:$version" ;;
+    esac
+}
+
 # What an image is made of, in one digest: the program, what is copied beside it (the lock file and the manifests have the
 # digests of all of that), the way it is put together, the base, the labels and the name.
 inputs_of() {
     local name=$1 program=$2 tag=$3
-    digest_of "$program" "images/$name/"* scripts/images.sh LICENSE inference/assets/assets.lock.yaml \
-        inference/bundles/*/model.yaml <(echo "$base" "$engine" "$revision" "$version" "$tag")
+    digest_of "$program" "images/${name%-cuda}/"* scripts/images.sh LICENSE inference/assets/*.lock.yaml \
+        inference/bundles/*/model.yaml <(echo "$base" "${CUDA_BASE:-}" "$engine" "$revision" "$version" "$tag")
 }
 
 make_image() {
@@ -210,12 +226,19 @@ make_image() {
         if [ -z "${BASE:-}" ]; then
             mkdir -p "$out/files/base"
             cp "$out/base/base.tar" "$out/files/base/"
-            build_image localhost/ocr-base images/base/Dockerfile "$out/files/base"
+            build_image localhost/ocr-base images/base/Dockerfile "$out/files/base" ""
         fi
     fi
-    local arguments=("BASE=${BASE:-localhost/ocr-base}" FILES=host "VERSION=$version" "REVISION=$revision")
-    if [ "$name" = inference ]; then arguments+=("BUNDLES_DIGEST=$bundles_digest"); fi
-    build_image "$tag" "images/$name/Dockerfile" "$files" "${arguments[@]}"
+    local own=${BASE:-localhost/ocr-base} target=
+    local arguments=("BASE=$own" "CUDA_BASE=${CUDA_BASE:-$own}" FILES=host "VERSION=$version" "REVISION=$revision")
+    case $name in
+    inference) arguments+=("BUNDLES_DIGEST=$bundles_digest") ;;
+    inference-cuda)
+        arguments+=("BUNDLES_DIGEST=$bundles_digest")
+        target=cuda
+        ;;
+    esac
+    build_image "$tag" "images/${name%-cuda}/Dockerfile" "$files" "$target" "${arguments[@]}"
     save_image "$tag" "$out/$name.tar"
     images/archive.py digest "$out/$name.tar" >"$out/$name.digest"
     images/archive.py size "$out/$name.tar" >"$out/$name.size"
@@ -233,7 +256,7 @@ if [ -z "$programs" ]; then
     done
     programs=$rust/release
 fi
-if [[ " ${names[*]} " == *" inference "* ]]; then
+if [[ " ${names[*]} " == *" inference"* ]]; then
     say "models and native libraries"
     bring_assets
 fi
@@ -248,7 +271,7 @@ fi
 failed=0
 for name in "${names[@]}"; do
     program=$programs/${PROGRAM[$name]}
-    tag=localhost/ocr-$name:$version
+    tag=$(tag_of "$name")
     inputs=$(inputs_of "$name" "$program" "$tag")
     if [ ! -f "$out/$name.tar" ] || [ "$inputs" != "$(cat "$out/$name.inputs" 2>/dev/null)" ]; then
         say "image $name, with $engine"
@@ -259,7 +282,7 @@ for name in "${names[@]}"; do
 done
 for name in "${names[@]}"; do
     size=$(cat "$out/$name.size")
-    printf '%s: target/images/%s.tar\n    %d MB uncompressed, %s\n' "localhost/ocr-$name:$version" "$name" \
+    printf '%s: target/images/%s.tar\n    %d MB uncompressed, %s\n' "$(tag_of "$name")" "$name" \
         "$(((size + 999999) / 1000000))" "$(cat "$out/$name.digest")"
     if ((size > LIMIT[$name] * 1000000)); then
         echo "    TOO LARGE: at most ${LIMIT[$name]} MB" >&2

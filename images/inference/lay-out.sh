@@ -1,9 +1,9 @@
 #!/bin/sh
-# lay-out.sh PROGRAM ASSETS OUT: lays the files of the image out below OUT, with their modes in the image. Run at the root
+# lay-out.sh PROGRAM ASSETS OUT [CUDA]: lays the files of the image out below OUT, with their modes in the image. Run at the root
 # of a checkout, by scripts/images.sh and by the Dockerfile's stage `build`: what the image gets besides its base stands
 # here.
 set -eu
-program=$1 assets=$2 out=$3
+program=$1 assets=$2 out=$3 cuda=${4:-}
 lib=lib/$(uname -m)
 
 # A folder for each layer, in the order of the layers.
@@ -24,6 +24,7 @@ cp -R "$assets/fonts" "$libraries/"
 cp -R "$assets/licenses/." "$libraries/licenses/"
 cp LICENSE "$libraries/licenses/ocr/"
 cp "$assets/$lib/libonnxruntime.so" "$assets/$lib/libpdfium.so" "$libraries/$lib/"
+if [ -n "$cuda" ]; then cp "$cuda/$lib/"*.so "$libraries/$lib/"; fi
 cp "$program" "$bin/ocr"
 
 # Whatever the umask was: everybody reads, nobody writes.

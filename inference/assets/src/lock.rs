@@ -192,6 +192,17 @@ mod tests {
     }
 
     #[test]
+    fn what_computes_on_a_gpu_is_of_the_same_version_as_what_does_on_the_cpu() {
+        let of = |text: &str, package: &str| {
+            let wheels = Lock::parse(text).unwrap().wheels;
+            wheels.into_iter().find(|wheel| wheel.package == package).map(|wheel| wheel.version)
+        };
+        let gpu = of(include_str!("../cuda.lock.yaml"), "onnxruntime-gpu");
+        assert!(gpu.is_some());
+        assert_eq!(gpu, of(include_str!("../assets.lock.yaml"), "onnxruntime"));
+    }
+
+    #[test]
     fn a_target_outside_the_folder_is_refused() {
         for target in ["../escape", "/etc/passwd", "a/../../b"] {
             assert!(matches!(Lock::parse(&lock(target, DIGEST)), Err(LockError::Target { .. })), "{target}");
