@@ -122,7 +122,7 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// Every strategy, best first.
+    /// Every strategy, best first; so they are ordered, too.
     pub const ALL: [Self; 3] = [Self::GpuFp16, Self::GpuInt8, Self::Cpu];
 
     /// As it is written in a pool, in names and in labels.
@@ -133,6 +133,12 @@ impl Strategy {
             Self::GpuInt8 => "gpu-int8",
             Self::Cpu => "cpu",
         }
+    }
+
+    /// The strategy of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|strategy| strategy.as_str() == name)
     }
 
     /// Whether its pods ask for a GPU.
