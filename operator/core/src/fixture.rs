@@ -14,7 +14,8 @@ pub fn installation() -> Installation {
         "image": "registry.example.com/ocr-inference@sha256:1111",
         "bundles": {
             "small": {"version": "1", "languages": ["de", "en"], "bytes": 50_000_000,
-                "memory": {"cpu": {"idleMib": 150, "peakMib": 290, "perPageMib": 20}}},
+                "memory": {"cpu": {"idleMib": 150, "peakMib": 290, "perPageMib": 20},
+                    "gpu-fp16": {"idleMib": 150, "peakMib": 290, "perPageMib": 20, "gpuMib": 2500}}},
             "large": {"version": "2", "languages": ["en", "ja"], "bytes": 900_000_000,
                 "memory": {"cpu": {"idleMib": 1500, "peakMib": 3000, "perPageMib": 100}}},
         },

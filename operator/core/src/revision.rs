@@ -1,9 +1,11 @@
 //! What a pool's pods run, and the name that follows from it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::api::{Golden, Limits, LogLevel, Placement, Resources};
+use crate::api::{Golden, Limits, LogLevel, Placement, Resources, Toleration};
 
 /// Everything of a spec that a running pod cannot change. Another value is another revision, and other pods.
 ///
@@ -17,7 +19,7 @@ pub struct Runs {
     pub languages: Vec<String>,
     pub limits: Limits,
     pub resources: Resources,
-    pub placement: Placement,
+    pub placement: PodPlacement,
     pub log_level: LogLevel,
     #[serde(skip_serializing_if = "is_zero")]
     pub idle_unload_seconds: i32,
@@ -28,6 +30,40 @@ pub struct Runs {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 const fn is_zero(number: &i32) -> bool {
     *number == 0
+}
+
+/// What a pod itself says of where it may run: a pool's placement without what only the operator reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodPlacement {
+    pub gpu_resource: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+    /// In alphabetical order: the same GPUs are the same revision.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gpu_products: Vec<String>,
+}
+
+impl From<&Placement> for PodPlacement {
+    fn from(placement: &Placement) -> Self {
+        let Placement {
+            gpu_resource,
+            gpu_products,
+            node_selector,
+            tolerations,
+            priority_class_name,
+            spill_after_seconds: _,
+            on_mismatch: _,
+        } = placement.clone();
+        let mut gpu_products = gpu_products;
+        gpu_products.sort();
+        gpu_products.dedup();
+        Self { gpu_resource, node_selector, tolerations, priority_class_name, gpu_products }
+    }
 }
 
 /// What a pool's pods run, by name.
@@ -73,8 +109,13 @@ mod tests {
     fn only_what_the_pods_run_is_part_of_it() {
         let name = |spec| valid(&spec).revision.name;
         let plain = name(json!({}));
-        for same in [json!({"replicas": 5}), json!({"scaling": {"min": 3}}), json!({"strategies": ["gpu-fp16", "cpu"]})]
-        {
+        for same in [
+            json!({"replicas": 5}),
+            json!({"scaling": {"min": 3}}),
+            json!({"strategies": ["gpu-fp16", "cpu"]}),
+            json!({"placement": {"spillAfterSeconds": 60}}),
+            json!({"placement": {"onMismatch": "Replace"}}),
+        ] {
             assert_eq!(name(same), plain);
         }
         for other in [
@@ -87,6 +128,8 @@ mod tests {
             json!({"limits": {"pagesPerDocument": 7}}),
             json!({"resources": {"cpu": {"limits": {"cpu": 1}}}}),
             json!({"placement": {"nodeSelector": {"disk": "fast"}}}),
+            json!({"placement": {"gpuResource": "nvidia.com/gpu.shared"}}),
+            json!({"placement": {"gpuProducts": ["NVIDIA-L4"]}}),
             json!({"logLevel": "debug"}),
         ] {
             assert_ne!(name(other.clone()), plain, "{other}");
@@ -97,5 +140,7 @@ mod tests {
     fn the_same_amount_written_otherwise_is_the_same_revision() {
         let name = |memory: &str| valid(&json!({"resources": {"cpu": {"limits": {"memory": memory}}}})).revision.name;
         assert_eq!(name("2Gi"), name("2048Mi"));
+        let products = |products: &[&str]| valid(&json!({"placement": {"gpuProducts": products}})).revision.name;
+        assert_eq!(products(&["NVIDIA-L4", "Tesla-T4"]), products(&["Tesla-T4", "NVIDIA-L4"]));
     }
 }

@@ -1,9 +1,11 @@
 //! A pool's spec, read once: defaults taken in, names looked up, permissions checked. Builders and decisions take this.
 
+use jiff::SignedDuration;
+
 use crate::{
-    api::{ComputeResources, OcrPool, PodResources, Quantity, ScalingMode, Strategy},
+    api::{ComputeResources, OcrPool, OnMismatch, PodResources, Quantity, ScalingMode, Strategy},
     installation::{Bundle, Installation},
-    revision::{Revision, Runs},
+    revision::{PodPlacement, Revision, Runs},
 };
 
 /// A pool that can be.
@@ -21,6 +23,10 @@ pub struct ValidPool {
     pub strategies: Vec<Strategy>,
     /// Pods wanted.
     pub replicas: i32,
+    /// How long a pod may find no node until the next strategy takes its place.
+    pub spill_after: SignedDuration,
+    /// What becomes of a pod that runs a lower strategy than it was made for.
+    pub on_mismatch: OnMismatch,
 }
 
 /// Why a pool cannot be. Every message says what is there instead.
@@ -115,7 +121,7 @@ impl ValidPool {
                 languages: spec.languages.clone(),
                 limits: spec.limits.clone(),
                 resources: spec.resources.clone(),
-                placement: spec.placement.clone(),
+                placement: PodPlacement::from(&spec.placement),
                 log_level: spec.log_level,
                 idle_unload_seconds: spec.model.idle_unload_seconds,
                 golden: spec.rollout.golden.clone(),
@@ -126,6 +132,8 @@ impl ValidPool {
                 ScalingMode::Manual => spec.replicas,
                 ScalingMode::Auto => spec.scaling.min,
             },
+            spill_after: SignedDuration::from_secs(spec.placement.spill_after_seconds.into()),
+            on_mismatch: spec.placement.on_mismatch,
         };
         for strategy in &valid.strategies {
             let (have, need) = (valid.memory(*strategy), valid.least_memory());
@@ -190,6 +198,18 @@ impl ValidPool {
         u32::try_from(two).unwrap_or(u32::MAX).max(BODIES_MIB)
     }
 
+    /// GPU memory that a pod of a strategy needs, in MiB: as the bundle was measured, else a default. 0 of a strategy
+    /// without a GPU.
+    #[must_use]
+    pub fn gpu_memory_mib(&self, strategy: Strategy) -> u32 {
+        let measured = self.bundle.memory.get(strategy.as_str()).and_then(|memory| memory.gpu_mib);
+        match strategy {
+            Strategy::GpuFp16 => measured.unwrap_or(UNMEASURED_FP16_MIB),
+            Strategy::GpuInt8 => measured.unwrap_or(UNMEASURED_INT8_MIB),
+            Strategy::Cpu => 0,
+        }
+    }
+
     /// The model, a page in work for each thread and one more, the bodies of requests, and a decode process that opens
     /// the largest page: for `pp-ocrv6-small` on two cores 290 + 3 x 20 + 256 + 750 MiB, rounded up to 1536Mi.
     fn default_memory(&self, strategy: Strategy) -> Quantity {
@@ -210,6 +230,11 @@ const OFFLOAD_PATIENCE: i32 = 4;
 
 /// Memory of a bundle that was not measured.
 const UNMEASURED_MIB: u32 = 1024;
+
+/// GPU memory of a pod whose bundle was not measured on one: by the rules that the service had that ours replaces
+/// (fp16 from 6 GiB on, int8 from 3 GiB on).
+const UNMEASURED_FP16_MIB: u32 = 6 * 1024;
+const UNMEASURED_INT8_MIB: u32 = 3 * 1024;
 
 /// Most pages in work at once, as the server has it (`--concurrency`).
 const MOST_PAGES: u32 = 16;
@@ -343,6 +368,24 @@ mod tests {
         let scaling = |mode: &str| json!({"replicas": 7, "scaling": {"mode": mode, "min": 2, "max": 5}});
         assert_eq!(valid(&scaling("Auto")).replicas, 2);
         assert_eq!(valid(&scaling("Manual")).replicas, 7);
+    }
+
+    #[test]
+    fn gpu_memory_is_what_the_bundle_was_measured_to_take_and_else_a_default() {
+        let of = |name: &str| {
+            let pool = valid(&json!({"model": {"name": name}}));
+            Strategy::ALL.map(|strategy| pool.gpu_memory_mib(strategy))
+        };
+        assert_eq!(of("large"), [6144, 3072, 0]);
+        assert_eq!(of("small"), [2500, 3072, 0]);
+    }
+
+    #[test]
+    fn what_only_the_operator_reads_is_read_in_its_units() {
+        let pool = valid(&json!({"placement": {"spillAfterSeconds": 45, "onMismatch": "Replace"}}));
+        assert_eq!((pool.spill_after.as_secs(), pool.on_mismatch), (45, OnMismatch::Replace));
+        let pool = valid(&json!({}));
+        assert_eq!((pool.spill_after.as_secs(), pool.on_mismatch), (30, OnMismatch::Serve));
     }
 
     #[test]

@@ -58,6 +58,40 @@ fn what_contradicts_itself_is_refused_with_a_message_that_helps() {
     }
 }
 
+/// What is no rule but a bound of the schema is found by reading it; that an API server holds to it is tried against one.
+#[test]
+fn a_strategy_list_and_a_placement_are_bounded_by_the_schema() {
+    let schema = schema();
+    let spec = &schema["properties"]["spec"]["properties"];
+    let strategies = &spec["strategies"];
+    assert_eq!((&strategies["minItems"], &strategies["maxItems"]), (&json!(1), &json!(3)));
+    assert_eq!(strategies["items"]["enum"], json!(["gpu-fp16", "gpu-int8", "cpu"]));
+    let placement = &spec["placement"]["properties"];
+    let seconds = &placement["spillAfterSeconds"];
+    assert_eq!(
+        [&seconds["default"], &seconds["minimum"], &seconds["maximum"]].map(Value::as_f64),
+        [30.0, 5.0, 3600.0].map(Some)
+    );
+    assert_eq!(placement["onMismatch"]["enum"], json!(["Serve", "Replace"]));
+    assert_eq!(placement["onMismatch"]["default"], "Serve");
+    let products = &placement["gpuProducts"];
+    assert_eq!((&products["x-kubernetes-list-type"], &products["items"]["maxLength"]), (&json!("set"), &json!(63)));
+}
+
+#[test]
+fn a_strategy_list_that_cannot_be_is_refused_by_whoever_reads_it() {
+    let read = |strategies: Value| {
+        serde_json::from_value::<ocrpool_core::api::OcrPoolSpec>(
+            json!({"model": {"name": "a"}, "strategies": strategies}),
+        )
+        .map(|spec| spec.strategies.len())
+        .map_err(|error| error.to_string())
+    };
+    assert_eq!(read(json!(["gpu-fp16", "gpu-int8", "cpu"])), Ok(3));
+    let unknown = read(json!(["tpu"])).unwrap_err();
+    assert!(unknown.contains("unknown variant `tpu`") && unknown.contains("`gpu-int8`"), "{unknown}");
+}
+
 #[test]
 fn a_name_that_no_service_can_have_is_refused() {
     let spec = || json!({"model": {"name": "pp-ocrv6-small"}});
@@ -158,6 +192,7 @@ fn the_pools_of_the_examples_are_taken_by_a_chart_with_its_defaults() {
         bundles: yaml_serde::from_str(&bundles).unwrap(),
         allow: Allow::default(),
         scrape: Scrape::default(),
+        nodes: false,
     };
     let mut looked_at = 0;
     for entry in fs::read_dir(root.join("examples/pools")).unwrap() {

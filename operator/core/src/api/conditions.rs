@@ -10,6 +10,9 @@ pub const PROGRESSING: &str = "Progressing";
 /// Something is not as it was asked for.
 pub const DEGRADED: &str = "Degraded";
 
+/// Every ready pod runs what it was made for, by its own word.
+pub const STRATEGY_VERIFIED: &str = "StrategyVerified";
+
 /// Reasons.
 pub mod reason {
     /// Everything is as it was asked for.
@@ -58,6 +61,22 @@ pub mod reason {
     pub const NOT_READY: &str = "NotReady";
     /// A pod could not be created.
     pub const POD_REFUSED: &str = "PodRefused";
+    /// A pod runs a lower strategy than it was made for.
+    pub const STRATEGY_MISMATCH: &str = "StrategyMismatch";
+    /// A pod has not said what it runs.
+    pub const NOT_ATTESTED: &str = "NotAttested";
+    /// A pod that ran a lower strategy than it was made for is evicted.
+    pub const REPLACED: &str = "Replaced";
+    /// Pods of a better strategy found no node, and others take their place.
+    pub const SPILLED: &str = "Spilled";
+    /// No node that the pods may go to offers a GPU that suits them.
+    pub const NO_GPU_OFFERED: &str = "NoGpuOffered";
+    /// All GPUs that would suit are taken.
+    pub const NO_GPU_FREE: &str = "NoGpuFree";
+    /// One pod more of a better strategy is tried.
+    pub const RECLAIMING: &str = "Reclaiming";
+    /// A new revision needs the GPU of the only pod that serves.
+    pub const ROLLOUT_BLOCKED: &str = "RolloutBlocked";
 }
 
 /// A condition to be; [`set`] gives it its times.

@@ -8,12 +8,12 @@ mod resources;
 mod rollout;
 mod status;
 
-pub use placement::{Placement, TaintEffect, Toleration, TolerationOperator};
+pub use placement::{OnMismatch, Placement, TaintEffect, Toleration, TolerationOperator};
 pub use pool::{Limits, LogLevel, Model, OcrPool, OcrPoolSpec, Scaling, ScalingMode, Strategy};
 pub use quantity::{Quantity, QuantityError};
 pub use resources::{ComputeResources, PodResources, Resources};
 pub use rollout::{ConfigMapRef, Golden, RolloutPolicy};
-pub use status::{OcrPoolStatus, PodReport, Proof, RevisionState, RevisionStatus, StrategyStatus};
+pub use status::{OcrPoolStatus, PodReport, Proof, ReplacedStatus, RevisionState, RevisionStatus, StrategyStatus};
 
 /// The API group. Its domain must be registered before anything is published.
 pub const GROUP: &str = "ocrpool.dev";

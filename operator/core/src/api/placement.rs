@@ -12,10 +12,20 @@ pub struct Placement {
     /// Name of the resource by which a node offers its GPUs; a pod of a GPU strategy asks for one of it.
     #[serde(default = "default_gpu_resource")]
     #[schemars(
-        length(min = 3, max = 317),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+        length(min = 3, max = 308),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{0,52}[A-Za-z0-9])?$")
     )]
     pub gpu_resource: String,
+    /// GPUs that pods may compute on, by name, as the label `nvidia.com/gpu.product` of a node has it: `NVIDIA-L4`.
+    /// A shared one (`NVIDIA-L4-SHARED`) is meant too. Not given: every GPU with enough memory, and GPUs of nodes whose
+    /// labels say nothing of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        inner(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub gpu_products: Vec<String>,
     /// Labels that a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
@@ -32,21 +42,46 @@ pub struct Placement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub priority_class_name: Option<String>,
+    /// How long a pod may find no node, in seconds, until the next strategy takes its place. Pods are not replaced when
+    /// this changes.
+    #[serde(default = "default_spill_after_seconds")]
+    #[schemars(range(min = 5, max = 3600))]
+    pub spill_after_seconds: i32,
+    /// What becomes of a pod that runs a lower strategy than it was made for, such as `cpu` where its GPU does not
+    /// work: `Serve` keeps it, `Replace` makes another in its place, at most five times a revision and ever more
+    /// rarely. Pods are not replaced when this changes.
+    #[serde(default)]
+    pub on_mismatch: OnMismatch,
 }
 
 fn default_gpu_resource() -> String {
     "nvidia.com/gpu".to_owned()
 }
 
+const fn default_spill_after_seconds() -> i32 {
+    30
+}
+
 impl Default for Placement {
     fn default() -> Self {
         Self {
             gpu_resource: default_gpu_resource(),
+            gpu_products: Vec::new(),
             node_selector: BTreeMap::new(),
             tolerations: Vec::new(),
             priority_class_name: None,
+            spill_after_seconds: default_spill_after_seconds(),
+            on_mismatch: OnMismatch::default(),
         }
     }
+}
+
+/// What becomes of a pod that runs a lower strategy than it was made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum OnMismatch {
+    #[default]
+    Serve,
+    Replace,
 }
 
 /// A taint that the pods tolerate.
@@ -86,4 +121,16 @@ pub enum TaintEffect {
     NoSchedule,
     PreferNoSchedule,
     NoExecute,
+}
+
+impl TaintEffect {
+    /// As Kubernetes writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSchedule => "NoSchedule",
+            Self::PreferNoSchedule => "PreferNoSchedule",
+            Self::NoExecute => "NoExecute",
+        }
+    }
 }

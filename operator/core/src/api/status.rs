@@ -16,6 +16,7 @@ pub struct OcrPoolStatus {
     pub observed_generation: Option<i64>,
     /// `Ready`: a page was read through the pool's address by the revision that is wanted, and its pods are ready.
     /// `Progressing`: pods are being started, replaced or removed. `Degraded`: something is not as it was asked for.
+    /// `StrategyVerified`: every ready pod runs what it was made for, by its own word.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -75,6 +76,78 @@ pub struct StrategyStatus {
     pub scheduled: i32,
     /// Pods that are ready.
     pub ready: i32,
+    /// Of these, pods that run it by their own word.
+    #[serde(default)]
+    pub verified: i32,
+    /// Units of work that pods which run it do in a second at work, as measured, such as `3.4`. Not given until they have
+    /// worked for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units_per_second: Option<String>,
+    /// Pods that are about to end because their node is being drained or goes. As many more are wanted meanwhile.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leaving: i32,
+    /// Why it has fewer pods than there could be of it, or pods that run something else, in a word: `NoGpuOffered`,
+    /// `NoGpuFree`, `Spilled`, `Reclaiming`, `StrategyMismatch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The same in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Most pods that are wanted of it, since one more found no node. Not given: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<i32>,
+    /// When pods last went to the next strategy because there was no room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spilled_at: Option<Time>,
+    /// When one pod more was last tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reclaimed_at: Option<Time>,
+    /// Since when a GPU seems free for one pod more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_since: Option<Time>,
+    /// Pods that were replaced because they ran something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<ReplacedStatus>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls it by")]
+const fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
+impl StrategyStatus {
+    /// A strategy of which nothing is wanted, seen or remembered.
+    #[must_use]
+    pub const fn new(name: Strategy) -> Self {
+        Self {
+            name,
+            wanted: 0,
+            scheduled: 0,
+            ready: 0,
+            verified: 0,
+            units_per_second: None,
+            leaving: 0,
+            reason: None,
+            message: None,
+            room: None,
+            spilled_at: None,
+            reclaimed_at: None,
+            free_since: None,
+            replaced: None,
+        }
+    }
+}
+
+/// Pods that were replaced because they ran a lower strategy than they were made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplacedStatus {
+    /// The revision that they were of.
+    pub revision: String,
+    /// How many.
+    pub count: i32,
+    /// When the last was.
+    pub last: Time,
 }
 
 /// Pods of a revision.
