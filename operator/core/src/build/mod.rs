@@ -2,6 +2,7 @@
 //!
 //! A name and the labels of an object follow from the pool alone, so that a second try finds what the first one made.
 
+mod affinity;
 mod deployment;
 mod disruption_budget;
 pub mod names;

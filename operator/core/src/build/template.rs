@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{
-        Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle,
-        LifecycleHandler, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSecurityContext,
-        PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, SleepAction,
-        Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle,
+        LifecycleHandler, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+        SecurityContext, SleepAction, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
     },
     apimachinery::pkg::{
         api::resource::Quantity as ApiQuantity,
@@ -16,7 +15,7 @@ use k8s_openapi::{
     },
 };
 
-use super::names;
+use super::{affinity::affinity, names};
 use crate::{
     api::{Quantity, Strategy},
     valid::ValidPool,
@@ -73,7 +72,7 @@ pub(super) fn template(pool: &ValidPool, strategy: Strategy) -> PodTemplateSpec 
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
-            affinity: Some(affinity(strategy)),
+            affinity: Some(affinity(pool, strategy)),
             automount_service_account_token: Some(false),
             containers: vec![container(pool, strategy)],
             // A pool named `ocr` would inject OCR_PORT.
@@ -233,40 +232,10 @@ fn resources(pool: &ValidPool, strategy: Strategy) -> ResourceRequirements {
     }
 }
 
-/// GPU pods go where GPU feature discovery found a GPU; a pod for the CPU takes no place on such a node while there is
-/// another.
-fn affinity(strategy: Strategy) -> Affinity {
-    const GPU_PRESENT: &str = "nvidia.com/gpu.present";
-    let term = |operator: &str| NodeSelectorTerm {
-        match_expressions: Some(vec![NodeSelectorRequirement {
-            key: GPU_PRESENT.to_owned(),
-            operator: operator.to_owned(),
-            values: (operator == "In" || operator == "NotIn").then(|| vec!["true".to_owned()]),
-        }]),
-        ..NodeSelectorTerm::default()
-    };
-    let node_affinity = if strategy.needs_gpu() {
-        NodeAffinity {
-            required_during_scheduling_ignored_during_execution: Some(NodeSelector {
-                node_selector_terms: vec![term("In")],
-            }),
-            ..NodeAffinity::default()
-        }
-    } else {
-        NodeAffinity {
-            preferred_during_scheduling_ignored_during_execution: Some(vec![
-                k8s_openapi::api::core::v1::PreferredSchedulingTerm { preference: term("NotIn"), weight: 100 },
-            ]),
-            ..NodeAffinity::default()
-        }
-    };
-    Affinity { node_affinity: Some(node_affinity), ..Affinity::default() }
-}
-
 fn tolerations(pool: &ValidPool, strategy: Strategy) -> Option<Vec<Toleration>> {
     let placement = &pool.revision.runs.placement;
     let own = placement.tolerations.iter().map(|toleration| Toleration {
-        effect: toleration.effect.map(|effect| format!("{effect:?}")),
+        effect: toleration.effect.map(|effect| effect.as_str().to_owned()),
         key: Some(toleration.key.clone()),
         operator: Some(format!("{:?}", toleration.operator)),
         toleration_seconds: None,
