@@ -11,7 +11,7 @@ pub mod decide;
 mod fixture;
 pub mod installation;
 pub mod lease;
-mod place;
+pub mod place;
 pub mod prove;
 pub mod report;
 pub mod revision;

@@ -1,19 +1,25 @@
 //! From what is there to what is to be done. No client, no clock: [`World`] holds all that a decision may know.
 
-use std::time::Duration;
+mod situation;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Node, Pod},
+};
+use ocr_api::PodStatus;
 
 use crate::{
-    api::{OcrPool, Strategy},
-    build::{self, Child, names},
+    api::OcrPool,
+    build::{self, Child},
     installation::Installation,
-    place::place,
+    place::Placed,
     prove::{self, Memory},
-    rollout::{Count, step},
     valid::{Invalid, ValidPool},
 };
+use situation::{Cells, count, has_gpus, place};
 
 /// What is there.
 #[derive(Clone, Debug)]
@@ -26,6 +32,14 @@ pub struct World<'a> {
     pub deployments: &'a [Deployment],
     /// Records that the pool controls.
     pub records: &'a [ConfigMap],
+    /// Pods that belong to the pool, by the chain of their owners.
+    pub pods: &'a [Pod],
+    /// What pods say of themselves, by the pod's name.
+    pub attested: &'a BTreeMap<String, PodStatus>,
+    /// The nodes, where they can be seen.
+    pub nodes: Option<&'a [Arc<Node>]>,
+    /// Every pod of ours, of all pools: they have GPUs.
+    pub all_pods: &'a [Arc<Pod>],
     /// What is known of the page that proves the pool.
     pub memory: &'a Memory,
 }
@@ -39,8 +53,12 @@ pub struct Plan {
     pub children: Vec<Child>,
     /// Names of Deployments that are to go, with their records.
     pub remove: Vec<String>,
-    /// Pods wanted, by strategy.
-    pub wanted: Vec<(Strategy, i32)>,
+    /// What each strategy is to be, best first.
+    pub strategies: Vec<Placed>,
+    /// A pod to evict, because it runs a lower strategy than it was made for.
+    pub evict: Option<String>,
+    /// A new revision needs the GPUs of pods that cannot be given up.
+    pub is_blocked: bool,
     /// Whether to read a page through the pool's address now.
     pub prove: bool,
     /// When to look again if nothing happens.
@@ -55,20 +73,14 @@ const STEADY: Duration = Duration::from_secs(30);
 pub fn decide(world: &World<'_>) -> Plan {
     let deleted = world.pool.metadata.deletion_timestamp.is_some();
     match ValidPool::read(world.pool, world.installation) {
-        Ok(pool) if deleted => Plan {
-            pool: Ok(pool),
+        Ok(pool) if !deleted => plan(world, pool),
+        pool => Plan {
+            pool,
             children: Vec::new(),
             remove: Vec::new(),
-            wanted: Vec::new(),
-            prove: false,
-            next_check: STEADY,
-        },
-        Ok(pool) => plan(world, pool),
-        Err(invalid) => Plan {
-            pool: Err(invalid),
-            children: Vec::new(),
-            remove: Vec::new(),
-            wanted: Vec::new(),
+            strategies: Vec::new(),
+            evict: None,
+            is_blocked: false,
             prove: false,
             next_check: STEADY,
         },
@@ -76,30 +88,31 @@ pub fn decide(world: &World<'_>) -> Plan {
 }
 
 fn plan(world: &World<'_>, pool: ValidPool) -> Plan {
-    let wanted = place(&pool.strategies, pool.replicas);
+    let cells = Cells::of(world, &pool);
+    let decision = place(world, &pool, &cells);
     let mut children = build::fixtures(&pool, world.installation);
     let mut remove = Vec::new();
 
-    // The Deployment that should have pods, and all others: of other revisions, and of strategies not wanted any more.
-    let current = wanted.first().map(|(strategy, _)| names::deployment(&pool.name, &pool.revision.name, *strategy));
-    let is_current = |deployment: &&Deployment| deployment.metadata.name == current;
-    let others: Vec<&Deployment> = world.deployments.iter().filter(|one| !is_current(one)).collect();
-    let other_counts: Vec<Count> = others.iter().map(|one| count(one)).collect();
-    let live = world.deployments.iter().find(is_current);
-    let next = step(pool.replicas, surge(pool.replicas), live.map_or(Count::default(), count), &other_counts);
-
-    if let Some((strategy, _)) = wanted.first() {
-        let recorded = current.as_ref().and_then(|name| find_record(world, name, next.new));
-        let deployment = recorded
-            .or_else(|| live.map(|live| with_replicas(build::as_rendered(live), next.new)))
-            .unwrap_or_else(|| build::deployment(&pool, *strategy, next.new));
+    // A strategy that never had a pod needs no Deployment; a pool at zero has one all the same, which says what it
+    // would run.
+    let has_any =
+        decision.strategies.iter().any(|placed| placed.replicas > 0) || cells.new.iter().any(|one| one.live.is_some());
+    for (index, (cell, placed)) in cells.new.iter().zip(&decision.strategies).enumerate() {
+        let replicas = placed.replicas;
+        if cell.live.is_none() && replicas == 0 && (has_any || index > 0) {
+            continue;
+        }
+        let deployment = find_record(world, &cell.name, replicas)
+            .or_else(|| cell.live.map(|live| with_replicas(build::as_rendered(live), replicas)))
+            .unwrap_or_else(|| build::deployment(&pool, cell.strategy, replicas));
         children.push(Child::Record(build::record(&deployment)));
         children.push(Child::Deployment(deployment));
     }
-    for ((deployment, was), replicas) in others.iter().zip(&other_counts).zip(&next.old) {
+    for (deployment, replicas) in cells.old.iter().zip(&decision.old) {
         let name = deployment.metadata.name.clone().unwrap_or_default();
         let pods = deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0);
-        if *replicas == 0 && was.replicas == 0 && pods == 0 {
+        let is_over = *replicas == 0 && count(deployment).replicas == 0 && pods == 0;
+        if is_over && !has_gpus(world, deployment) {
             remove.push(name);
             continue;
         }
@@ -109,14 +122,18 @@ fn plan(world: &World<'_>, pool: ValidPool) -> Plan {
         children.push(Child::Deployment(kept));
     }
 
-    let ready = live.map_or(0, |live| count(live).ready);
-    let proof = prove::plan(world.memory, &pool.revision.name, ready, world.now);
-    Plan { pool: Ok(pool), children, remove, wanted, prove: proof.now, next_check: proof.next_check.min(STEADY) }
-}
-
-/// Pods beyond the wanted ones while a revision replaces another: a quarter, and one at least.
-const fn surge(wanted: i32) -> i32 {
-    if wanted <= 4 { 1 } else { wanted / 4 }
+    let proof = prove::plan(world.memory, &pool.revision.name, cells.ready(), world.now);
+    let next_check = proof.next_check.min(STEADY).min(decision.next_check.unwrap_or(STEADY));
+    Plan {
+        pool: Ok(pool),
+        children,
+        remove,
+        strategies: decision.strategies,
+        evict: decision.evict,
+        is_blocked: decision.is_blocked,
+        prove: proof.now,
+        next_check,
+    }
 }
 
 fn find_record(world: &World<'_>, name: &str, replicas: i32) -> Option<Deployment> {
@@ -129,13 +146,6 @@ fn with_replicas(mut deployment: Deployment, replicas: i32) -> Deployment {
         spec.replicas = Some(replicas);
     }
     deployment
-}
-
-/// Pods of a Deployment. What its status says may be older than its spec: never more ready than asked for.
-fn count(deployment: &Deployment) -> Count {
-    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
-    let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
-    Count { replicas, ready: ready.clamp(0, replicas.max(0)) }
 }
 
 #[cfg(test)]
@@ -158,6 +168,9 @@ mod tests {
         installation: Installation,
         deployments: Vec<Deployment>,
         records: Vec<ConfigMap>,
+        pods: Vec<Pod>,
+        nodes: Option<Vec<Arc<Node>>>,
+        all_pods: Vec<Arc<Pod>>,
         memory: Memory,
     }
 
@@ -168,6 +181,9 @@ mod tests {
                 installation: installation(),
                 deployments: Vec::new(),
                 records: Vec::new(),
+                pods: Vec::new(),
+                nodes: None,
+                all_pods: Vec::new(),
                 memory: Memory::default(),
             }
         }
@@ -179,6 +195,10 @@ mod tests {
                 installation: &self.installation,
                 deployments: &self.deployments,
                 records: &self.records,
+                pods: &self.pods,
+                attested: &BTreeMap::new(),
+                nodes: self.nodes.as_deref(),
+                all_pods: &self.all_pods,
                 memory: &self.memory,
             })
         }
@@ -336,14 +356,167 @@ mod tests {
         scene.settle();
         assert!(scene.decide().prove);
         let revision = valid(&json!({})).revision.name;
-        scene.memory.last = Some(Proof {
-            time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()),
-            revision,
-            passed: true,
-            message: None,
-        });
+        scene.memory.last = Some(passed(revision));
         let plan = scene.decide();
         assert!(!plan.prove && plan.next_check == STEADY);
+    }
+
+    /// A page was read a moment ago.
+    fn passed(revision: String) -> Proof {
+        let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now());
+        Proof { time, revision, passed: true, message: None }
+    }
+
+    /// A node with so many GPUs of 24 GB.
+    fn node(name: &str, gpus: i32) -> Arc<Node> {
+        Arc::new(
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "labels": {"nvidia.com/gpu.memory": "23034"}},
+                "status": {
+                    "allocatable": {"nvidia.com/gpu": gpus.to_string()},
+                    "conditions": [{"type": "Ready", "status": "True"}],
+                },
+            }))
+            .unwrap(),
+        )
+    }
+
+    /// A pod of a GPU strategy on a node.
+    fn gpu_pod(name: &str, revision: &str, node: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": {"ocrpool.dev/revision": revision, "ocrpool.dev/strategy": "gpu-fp16"}},
+            "spec": {"nodeName": node, "containers": [{"name": "ocr", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]},
+            "status": {"conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True"}]},
+        }))
+        .unwrap()
+    }
+
+    /// Name of the Deployment without the pool's, and its pods.
+    fn cells(plan: &Plan) -> Vec<(String, i32)> {
+        let short = |(name, replicas): (String, i32)| (name.split('-').skip(2).collect::<Vec<_>>().join("-"), replicas);
+        deployments(plan).into_iter().map(short).collect()
+    }
+
+    fn two_strategies() -> Value {
+        json!({"strategies": ["gpu-fp16", "gpu-int8", "cpu"], "replicas": 2, "scaling": {"mode": "Manual"}})
+    }
+
+    #[test]
+    fn without_sight_of_the_nodes_the_best_strategy_is_tried_first() {
+        assert_eq!(cells(&Scene::new(&two_strategies()).decide()), [("gpu-fp16".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_cluster_without_gpus_starts_on_cpu_at_once_and_says_why() {
+        let mut scene = Scene::new(&two_strategies());
+        scene.nodes = Some(vec![node("plain", 0)]);
+        let plan = scene.decide();
+        assert_eq!(cells(&plan), [("cpu".to_owned(), 2)]);
+        let why = plan.strategies[0].why.clone().unwrap();
+        assert_eq!(why.reason, "NoGpuOffered");
+        assert_eq!(why.message, "room for 0 of 2 pods: no node that pods may go to offers a GPU for it");
+        // A GPU that comes later is tried later; what was remembered is read from the status.
+        scene.nodes = Some(vec![node("plain", 0), node("gpu", 1)]);
+        let strategies = plan.strategies.iter().map(crate::place::remember::status).collect();
+        scene.pool.status = Some(OcrPoolStatus { strategies, ..OcrPoolStatus::default() });
+        scene.act(&plan);
+        assert_eq!(cells(&scene.decide()), [("cpu".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn gpus_that_pods_of_other_pools_have_are_not_free() {
+        let replaced = |others: Vec<Pod>| {
+            let mut scene = Scene::new(&json!({"strategies": ["gpu-fp16", "cpu"]}));
+            scene.settle();
+            let revision = scene.deployments[0].metadata.labels.clone().unwrap()["ocrpool.dev/revision"].clone();
+            scene.nodes = Some(vec![node("a", 2)]);
+            scene.pods = vec![gpu_pod("own", &revision, "a")];
+            scene.all_pods = scene.pods.iter().cloned().chain(others).map(Arc::new).collect();
+            scene.pool.spec.log_level = crate::api::LogLevel::Debug;
+            cells(&scene.decide()).into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(replaced(vec![]), ["gpu-fp16", "gpu-fp16"]);
+        // The new revision begins on the CPU, and takes the GPU when that is given up.
+        assert_eq!(replaced(vec![gpu_pod("other", "another", "a")]), ["cpu", "gpu-fp16"]);
+    }
+
+    #[test]
+    fn a_deployment_stays_until_its_last_gpu_pod_is_gone() {
+        let mut scene = Scene::new(&json!({"strategies": ["gpu-fp16", "cpu"]}));
+        let old = scene.settle().last().unwrap()[0].0.clone();
+        let revision = scene.deployments[0].metadata.labels.clone().unwrap()["ocrpool.dev/revision"].clone();
+        scene.pool.spec.log_level = crate::api::LogLevel::Debug;
+        let old_spec = scene.deployments[0].spec.as_mut().unwrap();
+        old_spec.replicas = Some(0);
+        scene.deployments[0].status = None;
+        let mut ending = gpu_pod("ending", &revision, "a");
+        ending.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+        for (pods, removed) in [
+            (vec![ending.clone()], vec![]),
+            (vec![gpu_pod("another", "another", "a")], vec![old.clone()]),
+            (vec![], vec![old]),
+        ] {
+            scene.pods = pods;
+            assert_eq!(scene.decide().remove, removed);
+        }
+    }
+
+    #[test]
+    fn a_strategy_that_is_dropped_is_replaced_like_an_old_revision() {
+        let mut scene = Scene::new(&json!({"strategies": ["gpu-fp16", "cpu"]}));
+        scene.settle();
+        scene.pool.spec.strategies = vec![crate::api::Strategy::Cpu];
+        assert_eq!(cells(&scene.decide()), [("cpu".to_owned(), 1), ("gpu-fp16".to_owned(), 1)]);
+        assert_eq!(scene.settle().last().unwrap().len(), 1);
+        assert_eq!(scene.deployments.len(), 1);
+    }
+
+    #[test]
+    fn room_that_was_found_counts_for_its_revision_alone() {
+        let mut scene = Scene::new(&json!({"strategies": ["gpu-fp16", "cpu"]}));
+        scene.settle();
+        let full = crate::api::StrategyStatus {
+            room: Some(0),
+            spilled_at: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now())),
+            ..crate::api::StrategyStatus::new(crate::api::Strategy::GpuFp16)
+        };
+        scene.pool.status = Some(OcrPoolStatus { strategies: vec![full], ..OcrPoolStatus::default() });
+        assert_eq!(scene.decide().strategies[0].wanted, 0);
+        scene.pool.spec.log_level = crate::api::LogLevel::Debug;
+        assert_eq!(scene.decide().strategies[0].wanted, 1);
+    }
+
+    #[test]
+    fn pods_on_a_node_that_goes_are_replaced_before_they_are_gone() {
+        let mut scene = Scene::new(&json!({"replicas": 2, "scaling": {"mode": "Manual"}}));
+        scene.settle();
+        let revision = scene.deployments[0].metadata.labels.clone().unwrap()["ocrpool.dev/revision"].clone();
+        let mut pod = gpu_pod("one", &revision, "goes");
+        pod.metadata.labels.as_mut().unwrap().insert("ocrpool.dev/strategy".to_owned(), "cpu".to_owned());
+        scene.pods = vec![pod];
+        let mut cordoned = node("goes", 0).as_ref().clone();
+        cordoned.spec = serde_json::from_value(json!({"unschedulable": true})).unwrap();
+        scene.nodes = Some(vec![Arc::new(cordoned), node("stays", 0)]);
+        assert_eq!(cells(&scene.decide()), [("cpu".to_owned(), 3)]);
+        scene.nodes = Some(vec![node("goes", 0), node("stays", 0)]);
+        assert_eq!(cells(&scene.decide()), [("cpu".to_owned(), 2)]);
+        scene.nodes = None;
+        assert_eq!(cells(&scene.decide()), [("cpu".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_look_is_taken_when_a_pod_will_have_waited_long_enough() {
+        let mut scene = Scene::new(&json!({"strategies": ["gpu-fp16", "cpu"], "placement": {"spillAfterSeconds": 20}}));
+        scene.settle();
+        let revision = scene.deployments[0].metadata.labels.clone().unwrap()["ocrpool.dev/revision"].clone();
+        let mut pod = gpu_pod("one", &revision, "a");
+        pod.spec = None;
+        pod.status = None;
+        pod.metadata.creation_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() - jiff::SignedDuration::from_secs(13)));
+        scene.pods = vec![pod];
+        scene.memory.last = Some(passed(revision));
+        assert_eq!(scene.decide().next_check, Duration::from_secs(7));
     }
 
     #[test]

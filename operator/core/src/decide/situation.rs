@@ -1,0 +1,127 @@
+//! From the world to what the planner must know, and from what it decides to Deployments.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Node};
+
+use super::World;
+use crate::{
+    api::{Strategy, StrategyStatus},
+    build::names,
+    place::{
+        self, Decision, OldCell, Situation,
+        nodes::{NodeFacts, Standing},
+        pods, remember,
+        supply::{held, supply},
+    },
+    rollout::Count,
+    valid::ValidPool,
+};
+
+/// The pool's Deployments, by what becomes of them.
+pub(super) struct Cells<'a> {
+    /// Of the wanted revision, one for each strategy, in the pool's order.
+    pub new: Vec<Cell<'a>>,
+    /// All others: of other revisions, and of strategies that are not wanted any more.
+    pub old: Vec<&'a Deployment>,
+}
+
+/// A Deployment that should be.
+pub(super) struct Cell<'a> {
+    pub strategy: Strategy,
+    pub name: String,
+    pub live: Option<&'a Deployment>,
+}
+
+impl<'a> Cells<'a> {
+    pub fn of(world: &World<'a>, pool: &ValidPool) -> Self {
+        let find = |name: &str| world.deployments.iter().find(|one| one.metadata.name.as_deref() == Some(name));
+        let new: Vec<Cell<'a>> = pool
+            .strategies
+            .iter()
+            .map(|strategy| {
+                let name = names::deployment(&pool.name, &pool.revision.name, *strategy);
+                Cell { strategy: *strategy, live: find(&name), name }
+            })
+            .collect();
+        let is_new =
+            |deployment: &&Deployment| new.iter().any(|cell| deployment.metadata.name.as_ref() == Some(&cell.name));
+        let old = world.deployments.iter().filter(|one| !is_new(one)).collect();
+        Self { new, old }
+    }
+
+    /// Ready pods of the wanted revision.
+    pub fn ready(&self) -> i32 {
+        self.new.iter().filter_map(|cell| cell.live).map(|live| count(live).ready).sum()
+    }
+}
+
+/// How many pods each strategy is to have, and each Deployment next.
+pub(super) fn place(world: &World<'_>, pool: &ValidPool, cells: &Cells<'_>) -> Decision {
+    let statuses: &[StrategyStatus] = world.pool.status.as_ref().map_or(&[], |status| &status.strategies);
+    let is_new_revision = cells.new.iter().all(|cell| cell.live.is_none());
+    let known: Vec<_> = cells
+        .new
+        .iter()
+        .map(|cell| {
+            let count = cell.live.map_or(Count::default(), count);
+            remember::known(cell.strategy, count, statuses, is_new_revision)
+        })
+        .collect();
+    let old: Vec<OldCell> =
+        cells.old.iter().map(|one| OldCell { strategy: strategy(one), count: count(one) }).collect();
+
+    let placement = &pool.revision.runs.placement;
+    let nodes: Option<Vec<NodeFacts>> = world
+        .nodes
+        .map(|nodes| nodes.iter().map(|node: &std::sync::Arc<Node>| place::nodes::read(node, placement)).collect());
+    let needs: Vec<(Strategy, u32)> =
+        pool.strategies.iter().map(|strategy| (*strategy, pool.gpu_memory_mib(*strategy))).collect();
+    let offers = nodes.as_ref().map(|nodes| {
+        let all = world.all_pods.iter().map(std::convert::AsRef::as_ref);
+        supply(nodes, &held(all, &placement.gpu_resource), &needs)
+    });
+    let leaving: BTreeSet<&str> = nodes
+        .iter()
+        .flatten()
+        .filter(|node| node.standing == Standing::Leaving)
+        .map(|node| node.name.as_str())
+        .collect();
+    let pods = pods::read(world.pods, world.attested, &leaving, &pool.revision.name, world.now);
+    place::decide(&Situation {
+        now: world.now,
+        revision: &pool.revision.name,
+        replicas: pool.replicas,
+        spill_after: pool.spill_after,
+        on_mismatch: pool.on_mismatch,
+        strategies: &known,
+        old: &old,
+        pods: &pods,
+        supply: offers.as_deref(),
+    })
+}
+
+fn label<'a>(deployment: &'a Deployment, key: &str) -> Option<&'a String> {
+    deployment.metadata.labels.as_ref()?.get(key)
+}
+
+fn strategy(deployment: &Deployment) -> Option<Strategy> {
+    Strategy::named(label(deployment, names::STRATEGY)?)
+}
+
+/// Whether a Deployment that has no pods any more must stay for a while, because one of its pods is ending and has a
+/// GPU: without its owner nobody would see whose pod it is, and the next would be sent to a GPU that is not free yet.
+pub(super) fn has_gpus(world: &World<'_>, deployment: &Deployment) -> bool {
+    let is_of = |key: &str, pod: &k8s_openapi::api::core::v1::Pod| {
+        pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)) == label(deployment, key)
+    };
+    strategy(deployment).is_some_and(Strategy::needs_gpu)
+        && world.pods.iter().any(|pod| is_of(names::REVISION, pod) && is_of(names::STRATEGY, pod))
+}
+
+/// Pods of a Deployment. What its status says may be older than its spec: never more ready than asked for.
+pub(super) fn count(deployment: &Deployment) -> Count {
+    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+    let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+    Count { replicas, ready: ready.clamp(0, replicas.max(0)) }
+}
