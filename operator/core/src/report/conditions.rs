@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 
-use super::fate::Fate;
+use super::{fate::Fate, verified};
 use crate::{
     api::{
         OcrPoolStatus,
@@ -23,7 +23,7 @@ pub struct Trouble {
 }
 
 /// Reasons, the most pressing first: the first that applies is the pool's.
-const PRECEDENCE: [&str; 14] = [
+const PRECEDENCE: [&str; 16] = [
     reason::INVALID_SPEC,
     reason::FORBIDDEN,
     reason::NAME_TAKEN,
@@ -33,8 +33,10 @@ const PRECEDENCE: [&str; 14] = [
     reason::IMAGE_PULL_BACK_OFF,
     reason::OOM_KILLED,
     reason::CRASH_LOOP_BACK_OFF,
+    reason::ROLLOUT_BLOCKED,
     reason::UNSCHEDULABLE,
     reason::PROOF_FAILED,
+    reason::STRATEGY_MISMATCH,
     reason::NOT_READY,
     reason::LOADING,
     reason::PROOF_PENDING,
@@ -108,7 +110,7 @@ pub(super) fn of(
         reason: wrong.map_or(reason::AS_EXPECTED, |wrong| wrong.reason),
         message: wrong.map_or_else(|| "nothing is wrong".to_owned(), |wrong| wrong.message.clone()),
     };
-    vec![ready, progressing, degraded]
+    vec![ready, progressing, degraded, verified::condition(status)]
 }
 
 fn proof_trouble(world: &World<'_>, revision: &str) -> Trouble {

@@ -4,8 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::state::is_true;
 use crate::api::{
-    OcrPoolStatus, RevisionState,
-    conditions::{DEGRADED, READY, reason},
+    OcrPoolStatus, RevisionState, StrategyStatus,
+    conditions::{DEGRADED, READY, STRATEGY_VERIFIED, reason},
 };
 
 /// Something that happened to a pool.
@@ -36,6 +36,7 @@ pub fn happenings(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Vec<Happening
             .flatten()
             .collect();
     all.extend(out_of_memory(before, next));
+    all.extend(next.strategies.iter().flat_map(|strategy| moved(before, strategy)));
     // What the pool's reason says anew, unless it was just said in more words.
     all.extend(changed(before, next).filter(|change| all.iter().all(|one| one.reason != change.reason)));
     for happening in &mut all {
@@ -62,8 +63,40 @@ fn scaled(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Option<Happening> {
         .then(|| normal(reason::SCALED, format!("ScaleTo{to}"), format!("from {from} to {to} pods")))
 }
 
+/// Pods of the pool, without those that are wanted because others are about to end: as many, and no more than the pool's
+/// own.
 fn wanted(status: &OcrPoolStatus) -> i32 {
-    status.strategies.iter().map(|strategy| strategy.wanted).sum()
+    let all: i32 = status.strategies.iter().map(|strategy| strategy.wanted).sum();
+    let leaving: i32 = status.strategies.iter().map(|strategy| strategy.leaving).sum();
+    all - leaving.min(all / 2)
+}
+
+/// Pods of a strategy went to the next one, one more of it is tried, or one was replaced.
+fn moved(before: &OcrPoolStatus, next: &StrategyStatus) -> Vec<Happening> {
+    let name = next.name;
+    let none = StrategyStatus::new(name);
+    let before = before.strategies.iter().find(|strategy| strategy.name == name).unwrap_or(&none);
+    let room = next.room.unwrap_or_default();
+    let mut all = Vec::new();
+    if next.spilled_at > before.spilled_at {
+        let cause = next.message.as_deref().unwrap_or("no node was found for more pods");
+        all.push(normal(reason::SPILLED, format!("Spill.{name}.{room}"), format!("{name}: {cause}")));
+    }
+    if next.reclaimed_at > before.reclaimed_at {
+        let message = format!("{name}: a pod more is tried, which makes {room}");
+        all.push(normal(reason::RECLAIMING, format!("Reclaim.{name}.{room}"), message));
+    }
+    if let Some(replaced) =
+        next.replaced.as_ref().filter(|now| before.replaced.as_ref().is_none_or(|past| past.last < now.last))
+    {
+        let message =
+            format!("{name}: a pod that ran a lower strategy is replaced, number {} of this revision", replaced.count);
+        all.push(Happening {
+            is_warning: true,
+            ..normal(reason::REPLACED, format!("Replace.{name}.{}", replaced.count), message)
+        });
+    }
+    all
 }
 
 /// A new revision begins to replace another, or has done so.
@@ -126,7 +159,17 @@ fn changed(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Option<Happening> {
         return None;
     }
     let is_warning = is_true(next, DEGRADED);
-    let told = find(next, if is_warning { DEGRADED } else { READY })?;
+    let is_spilled = next.reason.as_deref() == Some(reason::SPILLED);
+    let told = find(
+        next,
+        if is_warning {
+            DEGRADED
+        } else if is_spilled {
+            STRATEGY_VERIFIED
+        } else {
+            READY
+        },
+    )?;
     Some(Happening {
         is_warning,
         reason: told.reason.clone(),
@@ -166,7 +209,12 @@ mod tests {
     fn steady() -> OcrPoolStatus {
         let mut status = OcrPoolStatus {
             observed_generation: Some(1),
-            strategies: vec![StrategyStatus { name: Strategy::Cpu, wanted: 2, scheduled: 2, ready: 2 }],
+            strategies: vec![StrategyStatus {
+                wanted: 2,
+                scheduled: 2,
+                ready: 2,
+                ..StrategyStatus::new(Strategy::Cpu)
+            }],
             revisions: vec![revision("aaa", RevisionState::Current)],
             reason: Some(reason::PAGE_READ.to_owned()),
             proof: Some(proof_of("aaa", true)),
@@ -277,5 +325,70 @@ mod tests {
         assert_eq!((happenings.len(), happenings[0].is_warning, happenings[0].reason.as_str()), (1, true, "NameTaken"));
         assert_eq!(happenings[0].message, "é".repeat(500));
         assert_eq!(told(&next, &steady()), one(false, "PageRead", "a page was read"));
+    }
+
+    #[test]
+    fn pods_that_are_wanted_because_others_leave_are_no_other_number_of_pods() {
+        let mut draining = steady();
+        draining.strategies[0].wanted = 3;
+        draining.strategies[0].leaving = 1;
+        assert_eq!(told(&steady(), &draining), []);
+        // All of them and more: as many again are wanted at most.
+        draining.strategies[0].wanted = 4;
+        draining.strategies[0].leaving = 3;
+        assert_eq!(told(&steady(), &draining), []);
+        draining.strategies[0].wanted = 6;
+        assert_eq!(told(&steady(), &draining), one(false, "Scaled", "from 2 to 3 pods"));
+    }
+
+    #[test]
+    fn a_spill_a_reclaim_and_a_replacement_are_told_of_once() {
+        let time = |second: i64| Some(Time(Timestamp::from_second(second).unwrap()));
+        let gpu = |room: Option<i32>, spilled: i64, reclaimed: i64| {
+            let mut status = steady();
+            let gpu = StrategyStatus {
+                room,
+                spilled_at: time(spilled),
+                reclaimed_at: time(reclaimed),
+                message: Some("room for 1 of 2 pods: no GPU is free for it".to_owned()),
+                ..StrategyStatus::new(Strategy::GpuFp16)
+            };
+            status.strategies.insert(0, gpu);
+            status
+        };
+        let before = gpu(Some(2), 10, 20);
+        let spilled = gpu(Some(1), 30, 20);
+        let message = "gpu-fp16: room for 1 of 2 pods: no GPU is free for it";
+        assert_eq!(told(&before, &spilled), one(false, "Spilled", message));
+        assert_eq!(happenings(&before, &spilled)[0].action, "Spill.gpu-fp16.1");
+        assert_eq!(told(&steady(), &spilled)[0], one(false, "Spilled", message)[0]);
+        assert_eq!(told(&spilled, &spilled), []);
+        let reclaimed = gpu(Some(2), 30, 40);
+        let message = "gpu-fp16: a pod more is tried, which makes 2";
+        assert_eq!(told(&spilled, &reclaimed), one(false, "Reclaiming", message));
+        // Forgotten in a status that was lost: nothing happened.
+        assert_eq!(told(&reclaimed, &steady()), []);
+
+        let mut replaced = steady();
+        let past = |count: i32| crate::api::ReplacedStatus {
+            revision: "aaa".to_owned(),
+            count,
+            last: Time(Timestamp::from_second(i64::from(count)).unwrap()),
+        };
+        replaced.strategies[0].replaced = Some(past(1));
+        let message = "cpu: a pod that ran a lower strategy is replaced, number 1 of this revision";
+        assert_eq!(told(&steady(), &replaced), one(true, "Replaced", message));
+        let mut again = replaced.clone();
+        again.strategies[0].replaced = Some(past(2));
+        assert_eq!(told(&replaced, &again).len(), 1);
+        assert_eq!(told(&again, &again), []);
+    }
+
+    #[test]
+    fn that_a_pool_is_on_other_hardware_is_told_as_its_condition_says() {
+        let mut next = steady();
+        next.reason = Some(reason::SPILLED.to_owned());
+        condition(&mut next, STRATEGY_VERIFIED, true, reason::SPILLED, "gpu-fp16: no GPU is free for it");
+        assert_eq!(told(&steady(), &next), one(false, "Spilled", "gpu-fp16: no GPU is free for it"));
     }
 }

@@ -4,14 +4,16 @@
 mod conditions;
 mod events;
 mod fate;
+mod rate;
 mod revisions;
 #[cfg(test)]
 mod scene;
 mod state;
 mod status;
+mod verified;
 
 pub use conditions::Trouble;
 pub use events::{Happening, happenings};
 pub use fate::{Fate, PROBLEMS, fate};
 pub use state::{State, is_ready};
-pub use status::{Observed, status};
+pub use status::status;

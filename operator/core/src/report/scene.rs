@@ -7,9 +7,10 @@ use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Pod},
     apimachinery::pkg::apis::meta::v1::Time,
 };
+use ocr_api::PodStatus;
 use serde_json::{Value, json};
 
-use super::{Observed, Trouble, status};
+use super::{Trouble, status};
 use crate::{
     api::{OcrPool, OcrPoolStatus, Proof, conditions::READY},
     build::{self, names},
@@ -33,6 +34,7 @@ pub struct Scene {
     pub pool: OcrPool,
     pub deployments: Vec<Deployment>,
     pub pods: Vec<Pod>,
+    pub attested: BTreeMap<String, PodStatus>,
     pub memory: Memory,
     pub troubles: Vec<Trouble>,
 }
@@ -57,6 +59,7 @@ impl Scene {
             pool: pool(spec),
             deployments: vec![deployment],
             pods: (0..pods).map(pod).collect(),
+            attested: BTreeMap::new(),
             memory: proven(&valid.revision.name, true),
             troubles: Vec::new(),
         }
@@ -70,10 +73,13 @@ impl Scene {
             installation: &installation,
             deployments: &self.deployments,
             records: &[],
+            pods: &self.pods,
+            attested: &self.attested,
+            nodes: None,
+            all_pods: &[],
             memory: &self.memory,
         };
-        let observed = Observed { pods: &self.pods, attested: BTreeMap::new(), troubles: self.troubles.clone() };
-        status(&world, &decide(&world), &observed)
+        status(&world, &decide(&world), self.troubles.clone())
     }
 }
 

@@ -8,45 +8,34 @@ use ocr_api::PodStatus;
 use super::{
     conditions::{self, Trouble, rank},
     fate::{Fate, fate},
-    revisions,
+    rate, revisions, verified,
 };
 use crate::{
     api::{
         OcrPoolStatus, PodReport, Proof, Strategy, StrategyStatus,
-        conditions::{DEGRADED, set},
+        conditions::{DEGRADED, READY, STRATEGY_VERIFIED, reason, set},
     },
     build::names,
     decide::{Plan, World},
+    place::{Placed, remember},
     valid::ValidPool,
 };
-
-/// What else is known when a pool is reported on.
-#[derive(Clone, Debug, Default)]
-pub struct Observed<'a> {
-    /// Pods that belong to the pool, by the chain of their owners.
-    pub pods: &'a [Pod],
-    /// What pods say of themselves, by the pod's name.
-    pub attested: BTreeMap<String, PodStatus>,
-    /// What came of acting.
-    pub troubles: Vec<Trouble>,
-}
 
 /// Most pods that a status names.
 const MOST_PODS: usize = 10;
 
-/// Tells how a pool is.
+/// Tells how a pool is. `troubles` are what came of acting.
 #[must_use]
-pub fn status(world: &World<'_>, plan: &Plan, observed: &Observed<'_>) -> OcrPoolStatus {
+pub fn status(world: &World<'_>, plan: &Plan, mut troubles: Vec<Trouble>) -> OcrPoolStatus {
     let before = world.pool.status.clone().unwrap_or_default();
-    let fates: Vec<Fate> = observed
+    let fates: Vec<Fate> = world
         .pods
         .iter()
         .map(|pod| {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
-            fate(pod, observed.attested.get(name), world.now)
+            fate(pod, world.attested.get(name), world.now)
         })
         .collect();
-    let mut troubles = observed.troubles.clone();
     troubles.extend(world.deployments.iter().filter_map(conditions::refused));
     let generation = world.pool.metadata.generation;
     let mut status = OcrPoolStatus {
@@ -61,21 +50,32 @@ pub fn status(world: &World<'_>, plan: &Plan, observed: &Observed<'_>) -> OcrPoo
     let conditions = match &plan.pool {
         Ok(pool) => {
             describe(&mut status, world, pool);
-            status.strategies = strategies(plan, &fates, observed);
-            status.strategy_summary = summary(&fates, observed);
+            status.strategies = strategies(plan, &fates, world);
+            status.strategy_summary = summary(&fates, world);
             status.pods = reports(&fates);
-            troubles.extend(fates.iter().filter_map(|fate| {
+            troubles.extend(fates.iter().zip(world.pods).filter_map(|(fate, pod)| {
                 let problem = fate.problem.as_ref()?;
+                // The planner waits for it, and has an answer if no node is found.
+                if problem.reason == reason::UNSCHEDULABLE && may_spill(pool, pod) {
+                    return None;
+                }
                 let message = format!("pod {}: {}", fate.name, problem.message);
                 Some(Trouble { reason: problem.reason, message })
             }));
+            troubles.extend(verified::troubles(pool, plan));
             conditions::of(world, pool, &status, &fates, troubles)
         }
         Err(invalid) => conditions::invalid(invalid),
     };
     status.reason = conditions.first().map(|ready| ready.reason.to_owned());
-    if let Some(degraded) = conditions.iter().find(|condition| condition.type_ == DEGRADED && condition.status) {
+    let is = |type_: &str, value: bool| conditions.iter().find(|one| one.type_ == type_ && one.status == value);
+    if let Some(degraded) = is(DEGRADED, true) {
         status.reason = Some(degraded.reason.to_owned());
+    } else if let Some(spilled) = is(STRATEGY_VERIFIED, true).filter(|one| one.reason == reason::SPILLED)
+        && is(READY, true).is_some_and(|ready| ready.reason == reason::PAGE_READ)
+    {
+        // All is well, on other hardware than was preferred.
+        status.reason = Some(spilled.reason.to_owned());
     }
     for condition in conditions {
         set(&mut status.conditions, condition, generation, world.now);
@@ -101,19 +101,33 @@ fn describe(status: &mut OcrPoolStatus, world: &World<'_>, pool: &ValidPool) {
     status.rollout = (status.revisions.len() > 1).then(|| format!("{share}%"));
 }
 
-/// Pods wanted, placed and ready, by strategy.
-fn strategies(plan: &Plan, fates: &[Fate], observed: &Observed<'_>) -> Vec<StrategyStatus> {
+/// Pods wanted, placed and ready, by strategy, and what the planner remembers of it.
+fn strategies(plan: &Plan, fates: &[Fate], world: &World<'_>) -> Vec<StrategyStatus> {
     let of_strategy = |strategy: Strategy| {
-        let pods = fates.iter().zip(observed.pods);
+        let pods = fates.iter().zip(world.pods);
         pods.filter(move |(_, pod)| label(pod, names::STRATEGY) == Some(strategy.as_str())).map(|(fate, _)| fate)
     };
-    let row = |(strategy, wanted): &(Strategy, i32)| StrategyStatus {
-        name: *strategy,
-        wanted: *wanted,
-        scheduled: count(of_strategy(*strategy).filter(|fate| fate.scheduled && !fate.ending)),
-        ready: count(of_strategy(*strategy).filter(|fate| fate.ready)),
+    let before = world.pool.status.as_ref().map_or(&[][..], |status| &status.strategies);
+    // By what they run, not by what they were made for.
+    let rate = |strategy: Strategy| {
+        let runs = |pod: &&PodStatus| pod.engine.strategy == strategy.as_str();
+        let before = before.iter().find(|one| one.name == strategy);
+        rate::rate(world.attested.values().filter(runs), before.and_then(|one| one.units_per_second.as_deref()))
     };
-    plan.wanted.iter().map(row).collect()
+    let row = |placed: &Placed| StrategyStatus {
+        scheduled: count(of_strategy(placed.strategy).filter(|fate| fate.scheduled && !fate.ending)),
+        ready: count(of_strategy(placed.strategy).filter(|fate| fate.ready)),
+        units_per_second: rate(placed.strategy),
+        ..remember::status(placed)
+    };
+    plan.strategies.iter().map(row).collect()
+}
+
+/// Whether the next strategy takes a pod's place when no node is found for it.
+fn may_spill(pool: &ValidPool, pod: &Pod) -> bool {
+    let strategy = label(pod, names::STRATEGY);
+    let is_last = pool.strategies.last().is_some_and(|last| strategy == Some(last.as_str()));
+    label(pod, names::REVISION) == Some(pool.revision.name.as_str()) && !is_last
 }
 
 fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
@@ -125,10 +139,10 @@ fn selector(pool: &str) -> String {
 }
 
 /// `cpu:2,gpu-fp16:1`, by what ready pods say that they compute on; a pod that could not be asked counts as `unknown`.
-fn summary(fates: &[Fate], observed: &Observed<'_>) -> Option<String> {
+fn summary(fates: &[Fate], world: &World<'_>) -> Option<String> {
     let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
     for fate in fates.iter().filter(|fate| fate.ready) {
-        let strategy = observed.attested.get(&fate.name).map_or("unknown", |status| status.engine.strategy.as_str());
+        let strategy = world.attested.get(&fate.name).map_or("unknown", |status| status.engine.strategy.as_str());
         *counts.entry(strategy).or_default() += 1;
     }
     let texts: Vec<String> = counts.iter().map(|(strategy, count)| format!("{strategy}:{count}")).collect();
