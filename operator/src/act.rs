@@ -1,9 +1,9 @@
 //! Makes things so.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, EvictParams, Patch, PatchParams, Preconditions},
     core::{ApiResource, DynamicObject, Status},
 };
 use ocrpool_core::{
@@ -76,6 +76,9 @@ pub async fn act(
         for resource in kinds().into_iter().filter(|one| one.kind == "Deployment" || one.kind == "ConfigMap") {
             act.remove(&resource, name).await?;
         }
+    }
+    if let Some(name) = &plan.evict {
+        act.evict(name).await?;
     }
     Ok(act.outcome)
 }
@@ -195,6 +198,19 @@ impl Act<'_> {
             }
             Err(Failure::Api(error)) if error.code == 404 || error.code == 409 => Ok(()),
             Err(error) => self.failed("delete", resource, name, &error),
+        }
+    }
+
+    /// Evicts a pod, if the disruption budget allows it: if not, that is as good an answer.
+    async fn evict(&mut self, name: &str) -> Result<(), Deposed> {
+        let api: Api<Pod> = Api::namespaced(self.context.clients.fenced.clone(), self.namespace);
+        match call(api.evict(name, &EvictParams::default())).await {
+            Ok(_) => {
+                tracing::info!(name, "evicted a pod that runs a lower strategy than it was made for");
+                Ok(())
+            }
+            Err(Failure::Api(error)) if error.code == 404 || error.code == 429 => Ok(()),
+            Err(error) => self.failed("evict", &ApiResource::erase::<Pod>(&()), name, &error),
         }
     }
 

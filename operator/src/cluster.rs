@@ -10,7 +10,7 @@ use std::{
 use futures::{Stream, StreamExt as _, future, stream};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
-    core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    core::v1::{ConfigMap, Container, Pod, PodSpec, ResourceRequirements, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
@@ -31,7 +31,7 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::Notify, task::JoinSet};
 
 /// Objects of a list that come at once: what a page takes while it is read stays part of the process.
-const PAGE: u32 = 50;
+pub const PAGE: u32 = 50;
 
 /// A pool as the API server has it, which may be one that this version cannot read.
 pub type AnyPool = DeserializeGuard<OcrPool>;
@@ -194,15 +194,37 @@ fn run_dynamic(
 }
 
 /// Who wrote which field is asked for when it is needed; kept, it would be half of the memory.
-fn strip<K: Resource>(object: &mut K) {
+pub fn strip<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
 }
 
-/// Of a pod, how it is and whose it is are read; what it is made of is its Deployment's.
+/// Of a pod, how it is, whose it is, where it is and what of GPUs it has are read; what else it is made of is its
+/// Deployment's.
 fn strip_pod(pod: &mut Pod) {
     strip(pod);
     pod.metadata.annotations = None;
-    pod.spec = None;
+    let Some(spec) = pod.spec.take() else { return };
+    pod.spec = Some(PodSpec {
+        containers: spec.containers.into_iter().filter_map(only_devices).collect(),
+        node_name: spec.node_name,
+        ..PodSpec::default()
+    });
+}
+
+/// A container with nothing but its name and the devices that it has; none without devices.
+fn only_devices(container: Container) -> Option<Container> {
+    let mut limits = container.resources?.limits?;
+    limits.retain(|name, _| is_device(name));
+    (!limits.is_empty()).then(|| Container {
+        name: container.name,
+        resources: Some(ResourceRequirements { limits: Some(limits), ..ResourceRequirements::default() }),
+        ..Container::default()
+    })
+}
+
+/// Whether a resource is one of a device: Kubernetes' own have no domain in their name.
+pub fn is_device(resource: &str) -> bool {
+    resource.contains('/')
 }
 
 /// Of a set, whose it is.
@@ -293,6 +315,33 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn of_a_pod_its_node_and_its_devices_are_kept() {
+        let mut pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p", "annotations": {"a": "b"}, "labels": {"c": "d"}},
+            "spec": {
+                "nodeName": "n",
+                "containers": [
+                    {"name": "ocr", "image": "i", "resources": {"limits": {"cpu": "1", "nvidia.com/gpu": "1"}}},
+                    {"name": "proxy", "image": "i", "resources": {"limits": {"cpu": "1"}}},
+                    {"name": "plain", "image": "i"},
+                ],
+                "serviceAccountName": "s",
+            },
+        }))
+        .unwrap();
+        strip_pod(&mut pod);
+        let kept = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "p", "labels": {"c": "d"}},
+            "spec": {
+                "nodeName": "n",
+                "containers": [{"name": "ocr", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
+            },
+        });
+        assert_eq!(json!(pod), kept);
+    }
 
     #[test]
     fn an_object_that_came_in_a_list_is_as_it_was_applied() {

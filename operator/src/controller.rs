@@ -7,7 +7,10 @@ use std::{
 
 use futures::{StreamExt as _, TryStreamExt as _, future};
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Pod},
+};
 use kube::{
     Resource as _, ResourceExt as _,
     runtime::{
@@ -20,7 +23,7 @@ use ocrpool_core::{
     api::{OcrPool, conditions::reason},
     decide::{World, decide},
     prove::Memory,
-    report::{Observed, is_ready, status},
+    report::{is_ready, status},
 };
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
@@ -30,6 +33,7 @@ use crate::{
     cluster::{AnyPool, Cluster},
     context::Context,
     metrics::{Ended, PoolName},
+    nodes::Nodes,
     prove, report, scrape,
 };
 
@@ -46,18 +50,43 @@ pub async fn run(context: Arc<Context>) {
     let namespaces = &context.settings.watch_namespaces;
     let scopes: Vec<Option<String>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
-    let clusters = Arc::new(Mutex::new(Vec::new()));
-    let scopes = scopes.into_iter().map(|namespace| scope(Arc::clone(&context), namespace, &clusters));
+    let clusters: Clusters = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = JoinSet::new();
+    let nodes = context.installation.nodes.then(|| {
+        let clusters = Arc::clone(&clusters);
+        Arc::new(Nodes::watch(&context.clients.fenced, &mut tasks, move || trigger_all(&clusters)))
+    });
+    let scopes = scopes.into_iter().map(|namespace| scope(Arc::clone(&context), namespace, &clusters, nodes.clone()));
     // Each begins when its own caches are filled: a namespace that may not be watched holds up no other.
     future::join(scrape::run(Arc::clone(&context), Arc::clone(&clusters)), future::join_all(scopes)).await;
 }
 
-async fn scope(context: Arc<Context>, namespace: Option<String>, clusters: &Mutex<Vec<Arc<Cluster>>>) {
+/// The caches of all scopes, as they are filled.
+pub type Clusters = Arc<Mutex<Vec<Arc<Cluster>>>>;
+
+/// A node has changed: every pool is looked at again.
+fn trigger_all(clusters: &Clusters) {
+    for cluster in clusters.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for pool in cluster.pools.state() {
+            cluster.triggers.push(ObjectRef::from_obj(pool.as_ref()));
+        }
+    }
+}
+
+async fn scope(context: Arc<Context>, namespace: Option<String>, clusters: &Clusters, nodes: Option<Arc<Nodes>>) {
     let mut tasks = JoinSet::new();
     let cluster = Arc::new(Cluster::watch(&context.clients.fenced, namespace.as_deref(), &mut tasks).await);
+    if let Some(nodes) = &nodes {
+        nodes.wait().await;
+    }
     tracing::info!(namespace, pools = cluster.pools.len(), "watching");
     clusters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&cluster));
-    let scope = Arc::new(Scope { context: Arc::clone(&context), cluster: Arc::clone(&cluster) });
+    let scope = Arc::new(Scope {
+        context: Arc::clone(&context),
+        cluster: Arc::clone(&cluster),
+        clusters: Arc::clone(clusters),
+        nodes,
+    });
     let config = controller::Config::default().concurrency(context.settings.concurrency);
     let queue = cluster.triggers.stream().inspect_ok(|pool| {
         let namespace = pool.namespace.clone().unwrap_or_default();
@@ -73,6 +102,20 @@ async fn scope(context: Arc<Context>, namespace: Option<String>, clusters: &Mute
 struct Scope {
     context: Arc<Context>,
     cluster: Arc<Cluster>,
+    /// Of all scopes: pods of every pool have GPUs.
+    clusters: Clusters,
+    nodes: Option<Arc<Nodes>>,
+}
+
+impl Scope {
+    /// Every pod of ours, where it matters who has a GPU.
+    fn all_pods(&self, pool: &OcrPool) -> Vec<Arc<Pod>> {
+        if !pool.spec.strategies.iter().any(|strategy| strategy.needs_gpu()) {
+            return Vec::new();
+        }
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters.iter().flat_map(|cluster| cluster.all_pods()).collect()
+    }
 }
 
 /// Why a reconcile did not come to its end.
@@ -131,6 +174,9 @@ async fn one(pool: &OcrPool, scope: &Scope) -> Result<(Action, Ended), Error> {
     }
     let records: Vec<ConfigMap> = cluster.children("ConfigMap", &namespace, &uid);
     let pods = cluster.pods(&namespace, &deployments);
+    let attested = attested(context, &pods);
+    let nodes = scope.nodes.as_ref().and_then(|nodes| nodes.all());
+    let all_pods = scope.all_pods(pool);
     let memory = remembered(context, pool, &uid);
     let world = World {
         now: Timestamp::now(),
@@ -138,6 +184,10 @@ async fn one(pool: &OcrPool, scope: &Scope) -> Result<(Action, Ended), Error> {
         installation: &context.installation,
         deployments: &deployments,
         records: &records,
+        pods: &pods,
+        attested: &attested,
+        nodes: nodes.as_deref(),
+        all_pods: &all_pods,
         memory: &memory,
     };
     let plan = decide(&world);
@@ -160,9 +210,8 @@ async fn one(pool: &OcrPool, scope: &Scope) -> Result<(Action, Ended), Error> {
     } else {
         Ended::Failed(troubles.iter().map(|trouble| trouble.reason).collect())
     };
-    let observed = Observed { pods: &pods, attested: attested(context, &pods), troubles };
     let world = World { memory: &memory, ..world };
-    let next = status(&world, &plan, &observed);
+    let next = status(&world, &plan, troubles);
     let soon = report::report(context, pool, &uid, next).await.map_err(Error::Report)?;
     let check =
         if matches!(ended, Ended::Failed(_)) { plan.next_check.min(Duration::from_secs(10)) } else { plan.next_check };
@@ -205,10 +254,7 @@ fn remembered(context: &Context, pool: &OcrPool, uid: &str) -> Memory {
     })
 }
 
-fn attested(
-    context: &Context,
-    pods: &[k8s_openapi::api::core::v1::Pod],
-) -> std::collections::BTreeMap<String, ocr_api::PodStatus> {
+fn attested(context: &Context, pods: &[Pod]) -> std::collections::BTreeMap<String, ocr_api::PodStatus> {
     let attested = context.attested();
     pods.iter()
         .filter_map(|pod| {

@@ -1,6 +1,6 @@
 //! Keeps pools of OCR pods as their `OcrPool` says.
 //!
-//! Read ([`cluster`], [`scrape`]), decide (`ocrpool-core`), write ([`act`]), report ([`report`]): [`controller`] calls
+//! Read ([`cluster`], [`nodes`], [`scrape`]), decide (`ocrpool-core`), write ([`act`]), report ([`report`]): [`controller`] calls
 //! them in that order and knows nothing else.
 
 mod act;
@@ -11,6 +11,7 @@ mod context;
 mod controller;
 mod leader;
 mod metrics;
+mod nodes;
 mod probes;
 mod prove;
 mod report;

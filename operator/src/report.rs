@@ -120,7 +120,7 @@ async fn write(context: &Context, name: &str, namespace: &str, status: Value) ->
     }
 }
 
-/// The status without what changes while nothing happens: seconds in messages, the time of a proof.
+/// The status without what changes while nothing happens: seconds in messages, rates, the time of a proof.
 fn without_words(status: &OcrPoolStatus) -> OcrPoolStatus {
     let mut status = status.clone();
     for condition in &mut status.conditions {
@@ -128,6 +128,10 @@ fn without_words(status: &OcrPoolStatus) -> OcrPoolStatus {
     }
     for pod in &mut status.pods {
         pod.message.clear();
+    }
+    for strategy in &mut status.strategies {
+        strategy.message = None;
+        strategy.units_per_second = None;
     }
     status.proof = status.proof.filter(|proof| !proof.passed).map(|proof| ocrpool_core::api::Proof {
         message: None,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -12,7 +12,12 @@ use ocr_api::PodStatus;
 use ocrpool_core::build::{ADMIN_PORT, names};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{cluster::Cluster, context::Context, controller::key, metrics::PoolName};
+use crate::{
+    cluster::Cluster,
+    context::Context,
+    controller::{Clusters, key},
+    metrics::PoolName,
+};
 
 /// Pause between two rounds.
 const EVERY: Duration = Duration::from_secs(5);
@@ -25,7 +30,7 @@ const MOST: usize = 256 * 1024;
 
 /// Asks the pods of all caches, round after round. A pool is looked at again when one of its pods says something that
 /// matters. Here is also where what is gone is forgotten, which takes all caches: one alone does not know the others'.
-pub async fn run(context: Arc<Context>, clusters: Arc<Mutex<Vec<Arc<Cluster>>>>) {
+pub async fn run(context: Arc<Context>, clusters: Clusters) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

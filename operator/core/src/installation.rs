@@ -19,6 +19,9 @@ pub struct Installation {
     /// Who may reach the pods' metrics, beside the operator.
     #[serde(default)]
     pub scrape: Scrape,
+    /// Whether the operator may list and watch nodes, and does. Without them it learns from its pods alone what fits.
+    #[serde(default)]
+    pub nodes: bool,
 }
 
 /// What is known of a bundle without opening it. Made from its manifest.
