@@ -146,6 +146,14 @@ stability: build assets ## 20 pages alone, shuffled and 16 at a time; two minute
 	cargo build $(CHECKED) --bins --tests
 	OCR_TEST_LONG=1 OCR_BIN=$(CURDIR)/target/release/ocr scripts/proof.sh stability cargo test $(CHECKED) --test stability
 
+.PHONY: placing
+placing: ## 100,000 random clusters, with GPUs that come and go; ten minutes; writes docs/proof/placing.txt
+	OCR_TEST_LONG=1 scripts/proof.sh placing cargo test $(CHECKED) --test placing -- --nocapture
+
+.PHONY: mutants
+mutants: ## Faults put into placing and rollouts, and how many the tests notice; two hours; writes docs/proof/mutants.txt
+	scripts/proof.sh mutants scripts/mutants.sh
+
 .PHONY: verify
 verify: ## Generated files are as their sources make them
 	@scripts/verify.sh
