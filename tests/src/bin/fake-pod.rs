@@ -4,8 +4,11 @@
 //!
 //! `PUT /behaviour` on the admin port changes what it does: `{"reads": "rightly|wrongly|not", "ready": true}`, and
 //! `"eats": true` lets it take memory until it is killed.
+//! `PUT /attestations` lets it say for each pod, by its address, what that computes on: `{"10.245.0.7": "gpu-fp16"}`; from
+//! then on a pod that is not named has not said anything yet.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -47,6 +50,7 @@ enum Reads {
 struct Fake {
     behaviour: Mutex<Behaviour>,
     status: Value,
+    attestations: Mutex<Option<BTreeMap<String, String>>>,
     /// Requests that are no proofs, and those of them that failed.
     requests: AtomicU64,
     errors: AtomicU64,
@@ -65,6 +69,7 @@ async fn main() -> anyhow::Result<()> {
     let fake = Arc::new(Fake {
         behaviour: Mutex::new(Behaviour { reads: Reads::Rightly, ready: true, eats: false }),
         status: serde_json::from_str(STATUS).context("the recording is no JSON")?,
+        attestations: Mutex::new(None),
         requests: AtomicU64::new(0),
         errors: AtomicU64::new(0),
         revision: std::env::var("OCR_REVISION").ok(),
@@ -74,7 +79,11 @@ async fn main() -> anyhow::Result<()> {
         .route("/ready", get(ready))
         .route("/v1/ocr", post(read))
         .with_state(Arc::clone(&fake));
-    let admin = Router::new().route("/status", get(status)).route("/behaviour", put(behave)).with_state(fake);
+    let admin = Router::new()
+        .route("/status", get(status))
+        .route("/behaviour", put(behave))
+        .route("/attestations", put(attest))
+        .with_state(fake);
     let listen = async |port: u16| TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await;
     let (api_port, admin_port) = (listen(8100).await.context("port 8100")?, listen(8101).await.context("port 8101")?);
     tokio::select! {
@@ -95,11 +104,22 @@ async fn ready(State(fake): State<Arc<Fake>>) -> StatusCode {
     if fake.behaviour().ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-async fn status(State(fake): State<Arc<Fake>>) -> Json<Value> {
+async fn status(State(fake): State<Arc<Fake>>, headers: HeaderMap) -> Response {
     let mut status = fake.status.clone();
+    if let Some(attestations) = &*fake.attestations.lock().unwrap_or_else(PoisonError::into_inner) {
+        let host = headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let address = host.rsplit_once(':').map_or(host, |(address, _)| address);
+        let Some(strategy) = attestations.get(address) else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+        status["engine"]["strategy"] = strategy.as_str().into();
+    }
     status["work"]["requests"] = fake.requests.load(Ordering::Relaxed).into();
     status["work"]["errors"] = fake.errors.load(Ordering::Relaxed).into();
-    Json(status)
+    Json(status).into_response()
+}
+
+async fn attest(State(fake): State<Arc<Fake>>, Json(attestations): Json<BTreeMap<String, String>>) -> StatusCode {
+    *fake.attestations.lock().unwrap_or_else(PoisonError::into_inner) = Some(attestations);
+    StatusCode::NO_CONTENT
 }
 
 async fn read(State(fake): State<Arc<Fake>>, headers: HeaderMap) -> Response {

@@ -4,8 +4,10 @@ mod audit;
 mod definition;
 mod install;
 mod load;
+mod nodes;
 mod operator;
 mod pool;
+mod watch;
 
 use std::{
     path::{Path, PathBuf},
@@ -28,6 +30,7 @@ pub use install::{CHART, Installation, RELEASE, SYSTEM, digest};
 pub use load::{Load, Sent, all_answered};
 pub use operator::Operator;
 pub use pool::{Pool, small};
+pub use watch::{Event, Watch};
 
 use crate::data::repository;
 
