@@ -19,11 +19,24 @@ pub const NAMESPACE: &str = "fleet";
 /// Calls of the API server at the same time.
 const AT_ONCE: usize = 8;
 
-/// A cluster with nodes, the chart, and a process that answers for all pods; the process ends with this.
+/// A cluster with nodes, the chart, and a process that answers for all pods.
 pub struct Fleet {
     pub cluster: &'static Cluster,
     pub pools: Vec<String>,
-    answers: Child,
+    _answers: Answers,
+}
+
+/// The process that answers for all pods; it ends with this.
+pub struct Answers(Child);
+
+impl Answers {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start() -> anyhow::Result<Self> {
+        Ok(Self(Command::new(of_the_suites("fake-pod")?).stdin(Stdio::null()).spawn().context("no fake pods")?))
+    }
 }
 
 impl Fleet {
@@ -32,9 +45,9 @@ impl Fleet {
     /// # Errors
     /// If the API server refuses.
     pub fn new(cluster: &'static Cluster, nodes: usize, pools: u32, pods: usize) -> anyhow::Result<Self> {
-        let answers = Command::new(of_the_suites("fake-pod")?).stdin(Stdio::null()).spawn().context("no fake pods")?;
+        let answers = Answers::start()?;
         let names = (0..pools).map(|number| format!("pool-{number}")).collect();
-        let fleet = Self { cluster, pools: names, answers };
+        let fleet = Self { cluster, pools: names, _answers: answers };
         Installation::apply(cluster, &[])?;
         cluster.namespace(NAMESPACE)?;
         let nodes: Vec<usize> = (0..nodes).collect();
@@ -86,19 +99,27 @@ impl Fleet {
     /// # Errors
     /// If something is left.
     pub fn remove(self) -> anyhow::Result<()> {
-        self.cluster.delete("Namespace", "", NAMESPACE)?;
-        until(Duration::from_mins(3), "the namespace is gone", || {
-            ensure!(self.cluster.get("Namespace", "", NAMESPACE)?.is_none(), "it is there");
-            Ok(())
-        })
+        remove(self.cluster)
     }
 }
 
-impl Drop for Fleet {
+/// Deletes the namespace of the pools, and waits until it is gone.
+///
+/// # Errors
+/// If something is left.
+pub fn remove(cluster: &Cluster) -> anyhow::Result<()> {
+    cluster.delete("Namespace", "", NAMESPACE)?;
+    until(Duration::from_mins(3), "the namespace is gone", || {
+        ensure!(cluster.get("Namespace", "", NAMESPACE)?.is_none(), "it is there");
+        Ok(())
+    })
+}
+
+impl Drop for Answers {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.answers.kill();
-        let _ = self.answers.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -1,4 +1,4 @@
-//! The operator against a real control plane: many pools, a replica that dies or is held up, and nothing to do.
+//! The operator against a real control plane: nodes of many kinds, many pools, a replica that dies or is held up, and nothing to do.
 //!
 //! Nodes and pods are KWOK's: they run nothing. One process of ours answers for every pod (`src/bin/fake-pod.rs`). The
 //! operator runs as a process of the suite, with the chart's account. Runs inside the namespaces of a test cluster of the
@@ -7,6 +7,7 @@
 mod fleet;
 mod leader;
 mod many;
+mod placing;
 mod rights;
 mod steady;
 mod unreadable;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         }
     };
     let mut suite = Suite::new();
+    suite.case("every_pod_is_where_its_strategy_can_run_and_says_what_it_runs", move || placing::run(cluster));
     suite.case("many_pools_are_kept_with_little", move || many::run(cluster));
     suite.case("where_nothing_changes_nothing_is_written", move || steady::run(cluster));
     suite.case("a_right_that_is_lost_is_named_and_not_asked_for_without_end", move || rights::run(cluster));
