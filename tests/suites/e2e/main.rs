@@ -10,6 +10,7 @@ mod fates;
 mod first_pool;
 mod golden;
 mod memory;
+mod mismatch;
 mod operation;
 mod permissions;
 mod proof;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     fates::cases(&mut together, cluster);
     golden::cases(&mut together, cluster);
     memory::cases(&mut together, cluster);
+    mismatch::cases(&mut together, cluster);
     admission::cases(&mut together, cluster);
     operation::cases(&mut together, cluster);
     rollout::cases(&mut alone, cluster);
