@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use common::{open, options, pdf, png_header, settings, stream, text_pdf, tiff_with_a_lying_jpeg, with_password};
 use image::{DynamicImage, ImageFormat, RgbImage};
 use ocr_api::ErrorCode;
 use ocr_inference::decode::{
-    Channels, DecodeOptions, DecodePool,
+    Channels, DecodeOptions, DecodePool, PageMemory, PoolSettings,
     sandbox::{
         probe::Attack,
         prove::{greeting, prove},
@@ -204,4 +205,20 @@ async fn the_requests_limit_on_pixels_holds_below_the_pools() {
     let refused = pool.open(bytes.clone().into(), limited(59_999), CancellationToken::new()).await;
     assert_eq!(refused.unwrap_err().code, ErrorCode::TooManyPixels);
     assert!(pool.open(bytes.into(), limited(60_000), CancellationToken::new()).await.is_ok());
+}
+
+/// Else a server that has no memory for a page could not try out what takes less.
+#[tokio::test]
+async fn a_page_of_our_own_waits_neither_for_a_place_nor_for_memory() {
+    let memory = PageMemory::new(Some(1 << 30));
+    let pool = DecodePool::start(PoolSettings { memory, open: 1, ..settings() }).await.unwrap();
+    let (others, bytes) = (pool.clone(), Bytes::from(png(picture())));
+    let waiting = tokio::spawn(async move { open(&others, png(picture())).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waiting.is_finished(), "there is no memory for it");
+    let own = DecodeOptions { is_proof: true, deadline: Instant::now() + Duration::from_secs(5), ..options() };
+    let mut document = pool.open(bytes, own, CancellationToken::new()).await.unwrap();
+    assert!(document.page(0).await.is_ok());
+    assert!(!waiting.is_finished());
+    waiting.abort();
 }

@@ -32,8 +32,8 @@ struct Shared {
     short: Notify,
 }
 
-/// Memory that a page holds. Dropping it lets others have it.
-#[derive(Debug)]
+/// Memory that a page holds. Dropping it lets others have it. By default it holds none.
+#[derive(Debug, Default)]
 pub struct Ticket {
     permit: Option<OwnedSemaphorePermit>,
 }

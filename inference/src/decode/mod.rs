@@ -40,6 +40,9 @@ pub struct DecodeOptions {
     pub max_pages: u32,
     /// When the request ends; work past it is given up.
     pub deadline: Instant,
+    /// A page of our own, by which a way of computing is tried. It waits neither for a place nor for memory: those who hold
+    /// them may be waiting for what it proves.
+    pub is_proof: bool,
 }
 
 /// A password; never printed.

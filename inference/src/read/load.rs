@@ -147,8 +147,6 @@ pub fn load(
             meter: Arc::clone(meter),
         }),
     };
-    // For the pages that prove each way of computing.
-    reader.inner.decode.memory().grow_to(PROOF_PAGES);
     let networks = runtime.block_on(reader.climb_down(&mut ladder, &|| stage(LoadStage::WarmUp)))?;
     reader.inner.set_running(networks);
     *runtime.block_on(reader.inner.ladder.lock()) = ladder;

@@ -257,6 +257,7 @@ impl Reader {
             max_pixels: limits.max_pixels,
             max_pages: limits.max_pages,
             deadline: options.deadline,
+            is_proof: networks.is_some(),
         };
         let document = self.inner.decode.open(bytes, decode, cancel.clone()).await?;
         let page_count = document.page_count;

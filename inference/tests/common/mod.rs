@@ -35,6 +35,7 @@ pub fn settings() -> PoolSettings {
 
 pub fn options() -> DecodeOptions {
     DecodeOptions {
+        is_proof: false,
         password: None,
         dpi: 150,
         max_pixels: 50_000_000,

@@ -143,7 +143,8 @@ impl DecodePool {
         cancel: CancellationToken,
     ) -> Result<OpenDocument, ErrorDetail> {
         let kind = self.admit(&bytes, &options)?;
-        let place = self.shared.wait_for_place(options.deadline, &cancel).await?;
+        let place =
+            if options.is_proof { None } else { Some(self.shared.wait_for_place(options.deadline, &cancel).await?) };
         OpenDocument::open(&self.shared, place, Incoming { kind, bytes, options, cancel }).await
     }
 
