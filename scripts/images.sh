@@ -161,10 +161,9 @@ build_programs() {
 
 bring_assets() {
     local tool
-    for tool in "$rust/release/ocr-assets" target/{release,checked}/ocr-assets; do
-        if [ -x "$tool" ]; then break; fi
-    done
-    if [ ! -x "$tool" ]; then
+    # The newest: an old one does not know the manifests of today.
+    tool=$({ ls -t "$rust/release/ocr-assets" target/{release,checked}/ocr-assets 2>/dev/null || true; } | sed -n 1p)
+    if [ -z "$tool" ]; then
         build_programs ocr-assets
         tool=$rust/release/ocr-assets
     fi
