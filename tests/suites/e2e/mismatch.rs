@@ -13,7 +13,7 @@ const NAMESPACE: &str = "mismatch";
 /// Longest wait for a pod that reads a page.
 const START: Duration = Duration::from_mins(2);
 /// How long a pool is watched in which nothing may happen: twice as long as the operator lets pass between two looks.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
     suite.case_with(Cluster::own(), "a_pod_on_a_node_without_the_gpu_that_it_offers_serves_and_is_shown", move |()| {

@@ -116,7 +116,7 @@ fn all(cluster: &'static Cluster, watch: &Watch, said: &Said) -> anyhow::Result<
         cluster.cordon(node, true)?;
     }
     until(SETTLED, "two pods more than are wanted are ready before two are evicted", || {
-        let ready = count(cluster, "l4", |pod| is_ready(pod))?;
+        let ready = count(cluster, "l4", is_ready)?;
         ensure!(ready >= 10, "{ready} are ready");
         Ok(())
     })?;
