@@ -37,6 +37,8 @@ pub struct Outcome {
     pub troubles: Vec<Trouble>,
     /// The pool's address was not as it should be, and was put right if that was possible: it must be proven anew.
     pub repaired: bool,
+    /// A pod that was to be evicted was.
+    pub evicted: bool,
 }
 
 /// This replica does not lead any more: nothing else is worth saying.
@@ -77,8 +79,8 @@ pub async fn act(
             act.remove(&resource, name).await?;
         }
     }
-    if let Some(name) = &plan.evict {
-        act.evict(name).await?;
+    if let Some(eviction) = &plan.evict {
+        act.evict(&eviction.pod).await?;
     }
     Ok(act.outcome)
 }
@@ -201,11 +203,12 @@ impl Act<'_> {
         }
     }
 
-    /// Evicts a pod, if the disruption budget allows it: if not, that is as good an answer.
+    /// Evicts a pod, if it is still there and the disruption budget allows it: if not, that is as good an answer.
     async fn evict(&mut self, name: &str) -> Result<(), Deposed> {
         let api: Api<Pod> = Api::namespaced(self.context.clients.fenced.clone(), self.namespace);
         match call(api.evict(name, &EvictParams::default())).await {
             Ok(_) => {
+                self.outcome.evicted = true;
                 tracing::info!(name, "evicted a pod that runs a lower strategy than it was made for");
                 Ok(())
             }

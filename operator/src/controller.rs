@@ -190,9 +190,12 @@ async fn one(pool: &OcrPool, scope: &Scope) -> Result<(Action, Ended), Error> {
         all_pods: &all_pods,
         memory: &memory,
     };
-    let plan = decide(&world);
-    let Outcome { troubles, repaired } = act::act(context, cluster, &namespace, &uid, &plan).await?;
+    let mut plan = decide(&world);
+    let Outcome { troubles, repaired, evicted } = act::act(context, cluster, &namespace, &uid, &plan).await?;
 
+    if let (true, Some(eviction)) = (evicted, &plan.evict) {
+        eviction.note(&mut plan.strategies);
+    }
     let serves = deployments.iter().any(|one| one.status.as_ref().and_then(|status| status.ready_replicas) > Some(0));
     let memory = context.with(&uid, |pool| {
         let proof = pool.proof.get_or_insert_default();

@@ -16,8 +16,7 @@ use crate::{
 /// Label by which the GPU operator, and others, mark nodes with GPUs.
 const GPU_PRESENT: &str = "nvidia.com/gpu.present";
 
-/// Pods of a GPU strategy go only to GPUs that suit them; a pod for the CPU takes no place on a node with GPUs while
-/// there is another.
+/// Pods of a GPU strategy go only to GPUs that suit them; a pod for the CPU rather takes a place on a node without GPUs.
 pub(super) fn affinity(pool: &ValidPool, strategy: Strategy) -> Affinity {
     let node_affinity = if strategy.needs_gpu() {
         let memory = label(&pool.revision.runs.placement.gpu_resource, "memory");

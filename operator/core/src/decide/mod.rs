@@ -15,7 +15,7 @@ use crate::{
     api::OcrPool,
     build::{self, Child},
     installation::Installation,
-    place::Placed,
+    place::{Eviction, Placed},
     prove::{self, Memory},
     valid::{Invalid, ValidPool},
 };
@@ -56,7 +56,7 @@ pub struct Plan {
     /// What each strategy is to be, best first.
     pub strategies: Vec<Placed>,
     /// A pod to evict, because it runs a lower strategy than it was made for.
-    pub evict: Option<String>,
+    pub evict: Option<Eviction>,
     /// A new revision needs the GPUs of pods that cannot be given up.
     pub is_blocked: bool,
     /// Whether to read a page through the pool's address now.

@@ -78,12 +78,30 @@ pub struct Decision {
     pub strategies: Vec<Placed>,
     /// Pods to ask for next of each old Deployment, in their order.
     pub old: Vec<i32>,
-    /// A pod to evict: another is ready in its place.
-    pub evict: Option<String>,
+    /// A pod to evict, because it runs a lower strategy than it was made for.
+    pub evict: Option<Eviction>,
     /// New pods need GPUs that old ones have, nothing can cover for them, and the old ones are all there is.
     pub is_blocked: bool,
     /// When something falls due, if nothing happens before.
     pub next_check: Option<Duration>,
+}
+
+/// A pod to evict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    pub pod: String,
+    pub strategy: Strategy,
+    /// What is remembered once it was done.
+    pub then: Replacements,
+}
+
+impl Eviction {
+    /// Notes that it was done. One that a disruption budget does not allow now is tried again, and counts for nothing.
+    pub fn note(&self, strategies: &mut [Placed]) {
+        for placed in strategies.iter_mut().filter(|placed| placed.strategy == self.strategy) {
+            placed.replacements = Some(self.then.clone());
+        }
+    }
 }
 
 /// What a strategy is to be.
@@ -124,7 +142,8 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     let shares = share(&turn, total, &inputs);
     let replacing = view.replacing(situation, total);
     // What replaces a pod runs beside it first: on the last strategy, where there is room if anywhere.
-    let cover = i32::from(replacing.is_some() || view.was_just_replaced(situation.now));
+    let is_covering = replacing.is_some() || view.was_just_replaced(situation.now);
+    let cover = i32::from(may_cover(situation) && is_covering);
     let last = shares.len().saturating_sub(1);
     let targets: Vec<i32> =
         shares.iter().enumerate().map(|(index, one)| one.wanted + if index == last { cover } else { 0 }).collect();
@@ -140,11 +159,15 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
         is_starting: view.is_starting,
         coming: view.coming,
     });
-    let evict = replacing.filter(|replacing| replacing.is_now).map(|replacing| replacing.pod.clone());
+    let evict = replacing.filter(|replacing| replacing.is_now).map(|Replacing { pod, strategy, .. }| {
+        let index = situation.strategies.iter().position(|known| known.strategy == strategy);
+        let before = index.and_then(|index| view.replacements.get(index)).cloned().flatten();
+        let then = Replacements::and_one(before, situation.revision, situation.now);
+        Eviction { pod: pod.clone(), strategy, then }
+    });
     let strategies = situation.strategies.iter().enumerate().map(|(index, known)| {
-        let is_evicted = evict.is_some() && replacing.is_some_and(|replacing| replacing.strategy == known.strategy);
-        let before = view.replacements[index].clone();
-        let why = why::why(situation, index, before.as_ref(), &shares[index], view.seen[index]);
+        let replacements = view.replacements[index].clone();
+        let why = why::why(situation, index, replacements.as_ref(), &shares[index], view.seen[index]);
         Placed {
             strategy: known.strategy,
             wanted: shares[index].wanted,
@@ -152,11 +175,7 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
             leaving: view.leaving[index],
             verified: view.verified[index],
             memory: shares[index].memory.clone(),
-            replacements: if is_evicted {
-                Some(Replacements::and_one(before, situation.revision, situation.now))
-            } else {
-                before
-            },
+            replacements,
             why,
         }
     });
@@ -167,6 +186,13 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
         is_blocked: next.is_blocked,
         next_check: next_check(situation, &shares),
     }
+}
+
+/// Whether another pod can be started beside one that is replaced: without a GPU there is room if anywhere. Where even the
+/// last strategy needs one, pods are replaced in place, above the floor: one that waits for a GPU would count as unavailable
+/// for the disruption budget, which would then let none go.
+fn may_cover(situation: &Situation<'_>) -> bool {
+    situation.strategies.last().is_some_and(|last| !last.strategy.needs_gpu())
 }
 
 /// What the pods show, counted once. Vectors are in the order of the strategies.
@@ -198,7 +224,7 @@ struct View {
 struct Replacing<'a> {
     pod: &'a String,
     strategy: Strategy,
-    /// Another is ready in its place, or cannot be had.
+    /// Another is ready in its place, or none can be had and enough are left.
     is_now: bool,
 }
 
@@ -275,15 +301,11 @@ impl View {
         };
         let mismatched = situation.pods.iter().filter(|pod| pod.is_new && pod.is_mismatched()).filter(may);
         let pod = mismatched.min_by(|one, other| one.name.cmp(&other.name))?;
-        let is_covered = self.ready > total;
-        // No node for the cover: then as a drain would do it.
-        let is_coverless = self.seen.last().is_some_and(|seen| seen.is_overdue);
-        let is_above_floor = self.ready >= total && self.ready > floor(situation.replicas);
-        Some(Replacing {
-            pod: &pod.name,
-            strategy: pod.strategy,
-            is_now: is_covered || (is_coverless && is_above_floor),
-        })
+        // No more than that: else some are about to go anyway.
+        let is_covered = self.ready == total.saturating_add(1);
+        let is_above_floor = self.ready == total && total > floor(situation.replicas);
+        let is_now = if may_cover(situation) { is_covered } else { is_above_floor };
+        Some(Replacing { pod: &pod.name, strategy: pod.strategy, is_now })
     }
 
     /// Whether a pod was evicted so recently that it may still be seen as ready.
@@ -332,4 +354,91 @@ fn next_check(situation: &Situation<'_>, shares: &[Share]) -> Option<Duration> {
     let free = shares.iter().filter_map(|share| Some(share.memory.free_since? + spill::SETTLED));
     let due = overdue.chain(free).filter(|due| *due > situation.now).min()?;
     Some(Duration::try_from(due.duration_since(situation.now)).unwrap_or_default().max(Duration::from_secs(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    /// A ready pod of `gpu-fp16`, or of `cpu`, that runs this.
+    fn pod(name: &str, strategy: Strategy, runs: Strategy) -> PodFacts {
+        PodFacts {
+            name: name.to_owned(),
+            strategy,
+            is_new: true,
+            scheduled: true,
+            ready: true,
+            ending: false,
+            unscheduled_since: None,
+            leaving: false,
+            runs: Some(runs),
+        }
+    }
+
+    /// What becomes of these pods in a pool of these strategies: pods to ask for next, and who is evicted.
+    fn next(
+        strategies: &[Strategy],
+        wanted: i32,
+        on_mismatch: OnMismatch,
+        pods: &[PodFacts],
+    ) -> (Vec<i32>, Option<String>) {
+        let count = |strategy: Strategy| {
+            let pods = number(pods.iter().filter(|pod| pod.strategy == strategy));
+            Count { replicas: pods, ready: pods }
+        };
+        let known: Vec<Known> = strategies
+            .iter()
+            .map(|strategy| Known {
+                strategy: *strategy,
+                count: count(*strategy),
+                memory: Memory::default(),
+                replacements: None,
+            })
+            .collect();
+        let decision = decide(&Situation {
+            now: at(0),
+            revision: "new",
+            replicas: wanted,
+            spill_after: SignedDuration::from_secs(30),
+            on_mismatch,
+            strategies: &known,
+            old: &[],
+            pods,
+            supply: None,
+        });
+        let mut strategies = decision.strategies.clone();
+        if let Some(eviction) = &decision.evict {
+            eviction.note(&mut strategies);
+            let counts: Vec<_> =
+                strategies.iter().map(|placed| placed.replacements.clone().map(|past| past.count)).collect();
+            assert_eq!(counts[0], Some(1));
+        }
+        (strategies.iter().map(|placed| placed.replicas).collect(), decision.evict.map(|eviction| eviction.pod))
+    }
+
+    #[test]
+    fn a_pod_is_replaced_when_another_is_ready_beside_it() {
+        use Strategy::{Cpu, GpuFp16};
+        let (both, gpus) = ([GpuFp16, Cpu], [GpuFp16]);
+        let (good, bad) = (pod("a", GpuFp16, GpuFp16), pod("b", GpuFp16, Cpu));
+        let (worse, cover) = (pod("c", GpuFp16, Cpu), pod("d", Cpu, Cpu));
+        let evicted = |name: &str| Some(name.to_owned());
+        let (serve, replace) = (OnMismatch::Serve, OnMismatch::Replace);
+        assert_eq!(next(&both, 2, serve, &[good.clone(), bad.clone()]), (vec![2, 0], None));
+        assert_eq!(next(&both, 2, replace, &[good.clone(), good.clone()]), (vec![2, 0], None));
+        assert_eq!(next(&both, 2, replace, &[good.clone(), bad.clone()]), (vec![2, 1], None));
+        assert_eq!(next(&both, 2, replace, &[good.clone(), bad.clone(), cover.clone()]), (vec![2, 1], evicted("b")));
+        // The first by name, one at a time.
+        assert_eq!(next(&both, 2, replace, &[worse.clone(), bad.clone(), cover]), (vec![2, 1], evicted("b")));
+        // Nothing can be started beside it: in place, above the floor.
+        assert_eq!(next(&gpus, 2, replace, &[good.clone(), bad.clone()]), (vec![2], evicted("b")));
+        assert_eq!(next(&gpus, 3, replace, &[good, bad.clone(), worse]), (vec![3], evicted("b")));
+        assert_eq!(next(&gpus, 1, replace, std::slice::from_ref(&bad)), (vec![1], None));
+        let starting = PodFacts { ready: false, ..bad.clone() };
+        assert_eq!(next(&gpus, 1, replace, &[starting]), (vec![1], None));
+    }
 }

@@ -50,6 +50,7 @@ pub struct Cluster {
     pub deployments: BTreeMap<Cell, i32>,
     pub pods: Vec<Pod>,
     pub status: Vec<StrategyStatus>,
+    pub evictions: u64,
     pool: ValidPool,
     templates: Vec<PodSpec>,
     conditions: Vec<Condition>,
@@ -58,7 +59,6 @@ pub struct Cluster {
     facts: Vec<NodeFacts>,
     /// By node, and by the strategy's place in the pool's list.
     open: Vec<Vec<bool>>,
-    /// Drained pods that are to end, by when.
     next_number: u32,
 }
 
@@ -75,6 +75,7 @@ impl Cluster {
             deployments: BTreeMap::new(),
             pods: Vec::new(),
             status: Vec::new(),
+            evictions: 0,
             templates: world.strategies.iter().map(template).collect(),
             conditions: vec![Condition::default(); world.nodes.len()],
             lies: vec![false; world.nodes.len()],
@@ -340,13 +341,22 @@ impl Cluster {
                 self.deployments.insert(cell, placed.replicas);
             }
         }
-        if let Some(name) = &decision.evict {
+        let mut strategies = decision.strategies.clone();
+        let evict = decision.evict.as_ref().filter(|_| self.may_disrupt());
+        if let Some(eviction) = evict {
             let gone_at = self.now + self.world.end;
-            let evicted = |pod: &&mut Pod| format!("pod-{:06}", pod.number) == *name;
+            let evicted = |pod: &&mut Pod| format!("pod-{:06}", pod.number) == eviction.pod;
             self.pods.iter_mut().filter(evicted).for_each(|pod| pod.gone_at = Some(gone_at));
+            eviction.note(&mut strategies);
+            self.evictions += 1;
         }
-        self.status = decision.strategies.iter().map(remember::status).collect();
-        before != self.deployments || decision.evict.is_some()
+        self.status = strategies.iter().map(remember::status).collect();
+        before != self.deployments || evict.is_some()
+    }
+
+    /// Whether the disruption budget lets a pod go: one at most may be missing of those that were asked for.
+    fn may_disrupt(&self) -> bool {
+        self.ready() >= self.deployments.values().sum()
     }
 
     /// GPUs that pods of the pool could have, with nodes that pods of a GPU strategy may go to.

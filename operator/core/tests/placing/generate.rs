@@ -269,7 +269,7 @@ pub fn happening(random: &mut Random, world: &World) -> Happening {
         8 | 9 => Happening::Delete,
         10 => Happening::Scale(random.between(0, world.replicas.max(1) * 2)),
         11 | 12 => Happening::NewRevision,
-        13 | 14 => Happening::Lie(node),
+        13..=15 => Happening::Lie(node),
         _ => Happening::Heal(node),
     }
 }

@@ -172,6 +172,7 @@ fn run(seed: u64) -> Figures {
         run.best();
     }
     run.moved_rarely();
+    run.figures.evictions = run.cluster.evictions;
     run.figures
 }
 
@@ -208,7 +209,6 @@ impl Run {
             let before = self.cluster.status.clone();
             let has_changed = self.cluster.act(&decision);
             self.note_moves(&before);
-            self.figures.evictions += u64::from(decision.evict.is_some());
             if !has_changed && before == self.cluster.status {
                 self.check_floor();
                 return decision.next_check.map(|check| i64::try_from(check.as_secs()).unwrap().max(1));

@@ -1,6 +1,9 @@
 //! The nodes: 30 with GPUs of 5 classes, and 6 without.
 
-use ocr_tests::cluster::Cluster;
+use std::time::Duration;
+
+use anyhow::ensure;
+use ocr_tests::cluster::{Cluster, until};
 use serde_json::{Value, json};
 
 /// Label by which the case knows the class of a node again. The operator knows nothing of it.
@@ -68,13 +71,26 @@ pub fn all() -> Vec<Value> {
     all
 }
 
-/// Takes away what other cases have left, and makes these.
+/// Takes away what other cases have left, makes these, and waits until they are ready.
 ///
 /// # Errors
 /// If the API server refuses.
 pub fn make(cluster: &Cluster) -> anyhow::Result<()> {
     remove(cluster)?;
-    all().iter().try_for_each(|node| cluster.apply(node).map(drop))
+    all().iter().try_for_each(|node| cluster.apply(node).map(drop))?;
+    until(Duration::from_mins(1), "every node is ready", || {
+        let nodes = cluster.list("Node", "", "type=fake")?;
+        let is_ready = |node: &Value| {
+            let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+            let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
+            // The taint of a node that is not ready goes a moment later.
+            conditions.any(|one| one["type"] == "Ready" && one["status"] == "True")
+                && !taints.any(|taint| taint["key"] == "node.kubernetes.io/not-ready")
+        };
+        let ready = nodes.iter().filter(|node| is_ready(node)).count();
+        ensure!(ready == all().len(), "{ready} are ready");
+        Ok(())
+    })
 }
 
 /// Takes all fake nodes away.
@@ -105,12 +121,13 @@ fn node(class: &str, number: usize, more_labels: &Value, more_resources: &Value)
         }
         object
     };
+    let name = format!("{class}-{number}");
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {
-            "name": format!("{class}-{number}"),
+            "name": name,
             "annotations": {"kwok.x-k8s.io/node": "fake"},
-            "labels": with(json!({"type": "fake", CLASS: class}), more_labels),
+            "labels": with(json!({"type": "fake", CLASS: class, "kubernetes.io/hostname": name}), more_labels),
         },
         "spec": {},
         "status": {
