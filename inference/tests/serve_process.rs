@@ -36,7 +36,7 @@ fn a_bad_value_stops_the_start_with_its_variable() {
         ("OCR_PORT", "99999"),
         ("OCR_PORT", "8100/tcp"),
         ("OCR_MAX_BODY", "ten"),
-        ("OCR_REQUEST_SECONDS", "901"),
+        ("OCR_REQUEST_SECONDS", "3601"),
         ("OCR_ORIENTATION", "45"),
         ("OCR_LANGUAGES", "en,english"),
         ("OCR_BATCHING", "maybe"),
