@@ -188,9 +188,12 @@ fn settled(cluster: &'static Cluster, said: &Said) -> anyhow::Result<()> {
         Ok(())
     })?;
     placed(cluster, &with(&[]))?;
-    let pods = cluster.list("Pod", NAMESPACE, "ocrpool.dev/pool")?;
-    ensure!(pods.iter().all(|pod| said.of(pod).is_some()), "not every pod was told what to say");
-    Ok(())
+    // The last of them may have become ready a moment ago.
+    until(SETTLED, "every pod was told what to say", || {
+        let pods = cluster.list("Pod", NAMESPACE, "ocrpool.dev/pool")?;
+        ensure!(pods.iter().all(|pod| said.of(pod).is_some()), "some were not");
+        Ok(())
+    })
 }
 
 /// Waits until the scheduler has placed ready pods as the table says, and there are no others.
