@@ -305,7 +305,8 @@ impl Run {
         let gpu_strategies = cluster.world.strategies.iter().filter(|strategy| strategy.needs_gpu()).count();
         let is_known = cluster.world.is_visible && !cluster.world.has_others;
         let tries = if is_known { 1 } else { i64::try_from(gpu_strategies).unwrap() };
-        let time = tries * (cluster.world.spill_after + GRACE) + cluster.world.start + cluster.world.end + LATE;
+        let time =
+            tries * (cluster.world.spill_after + GRACE) + cluster.world.start + cluster.world.end + LATE + STEADY;
         if cluster.now - self.undisturbed_since > time {
             let (ready, wanted) = (cluster.ready(), cluster.replicas);
             holds!(
