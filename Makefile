@@ -20,7 +20,7 @@ demo: ## From a clean checkout to a pool on a real cluster that reads a scan and
 	@scripts/demo.sh
 
 .PHONY: test
-test: ## Every check, in its short form; installs what it needs (40 minutes on a cold machine with 2 cores)
+test: ## Every check, in its short form; installs what it needs (50 minutes on a cold machine with 2 cores)
 	@scripts/test.sh
 
 .PHONY: setup
