@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::api::{Golden, Limits, LogLevel, Placement, Resources, Toleration};
+use crate::api::{Golden, Limits, LogLevel, Placement, Resources, Toleration, is_zero};
 
 /// Everything of a spec that a running pod cannot change. Another value is another revision, and other pods.
 ///
@@ -25,11 +25,6 @@ pub struct Runs {
     pub idle_unload_seconds: i32,
     #[serde(skip_serializing_if = "Golden::is_default")]
     pub golden: Golden,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_zero(number: &i32) -> bool {
-    *number == 0
 }
 
 /// What a pod itself says of where it may run: a pool's placement without what only the operator reads.

@@ -20,3 +20,9 @@ pub const GROUP: &str = "ocrpool.dev";
 
 /// The version that is served and stored.
 pub const VERSION: &str = "v1alpha1";
+
+/// For fields that are left out where they are 0.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+pub(crate) const fn is_zero(number: &i32) -> bool {
+    *number == 0
+}

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{OcrPoolStatus, Placement, Quantity, Resources, RolloutPolicy};
+use super::{OcrPoolStatus, Placement, Quantity, Resources, RolloutPolicy, is_zero};
 
 /// What a pool of OCR pods should be.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,11 +105,6 @@ pub struct Model {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0, max = 86_400))]
     pub idle_unload_seconds: i32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_zero(number: &i32) -> bool {
-    *number == 0
 }
 
 /// How a pod computes.

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Strategy;
+use super::{Strategy, is_zero};
 
 /// What is known of a pool. Written by the operator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -108,11 +108,6 @@ pub struct StrategyStatus {
     /// Pods that were replaced because they ran something else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<ReplacedStatus>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls it by")]
-const fn is_zero(number: &i32) -> bool {
-    *number == 0
 }
 
 impl StrategyStatus {
