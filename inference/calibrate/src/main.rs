@@ -85,13 +85,7 @@ struct Places {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    ocr_assets::exit_code(run(Cli::parse().command))
 }
 
 fn run(command: Command) -> Result<()> {

@@ -27,11 +27,7 @@ pub fn fold(graph: &mut Graph) -> Result<usize, EditError> {
         node.output = vec![output];
         graph.initializer.push(Tensor::of_floats(&bias, &[values.len()], values));
     }
-    let mut position = 0;
-    graph.node.retain(|_| {
-        position += 1;
-        places.iter().all(|(_, sum, _)| *sum != position - 1)
-    });
+    graph.remove_nodes(|position| places.iter().any(|(_, sum, _)| *sum == position));
     Ok(places.len())
 }
 

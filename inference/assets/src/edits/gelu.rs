@@ -17,11 +17,7 @@ pub fn join(graph: &mut Graph) -> usize {
             *last = Node::of_runtime("Gelu", &[&place.input], &place.output);
         }
     }
-    let mut position = 0;
-    graph.node.retain(|_| {
-        position += 1;
-        !places.iter().any(|place| place.others.contains(&(position - 1)))
-    });
+    graph.remove_nodes(|position| places.iter().any(|place| place.others.contains(&position)));
     places.len()
 }
 

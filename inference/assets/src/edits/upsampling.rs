@@ -39,11 +39,7 @@ pub fn rewrite(graph: &mut Graph) -> Result<usize, EditError> {
             .with(Attribute::integer("blocksize", 4))
             .with(Attribute::text("mode", "DCR")),
     ];
-    let mut position = 0;
-    graph.node.retain(|_| {
-        position += 1;
-        !tail.positions.contains(&(position - 1))
-    });
+    graph.remove_nodes(|position| tail.positions.contains(&position));
     graph.node.extend(nodes);
     Ok(1)
 }

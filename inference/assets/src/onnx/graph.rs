@@ -99,6 +99,12 @@ impl Graph {
             .unwrap_or_else(|| wanted.to_owned())
     }
 
+    /// Takes nodes out, by their position.
+    pub fn remove_nodes(&mut self, is_gone: impl Fn(usize) -> bool) {
+        let mut positions = 0..;
+        self.node.retain(|_| positions.next().is_none_or(|position| !is_gone(position)));
+    }
+
     /// Drops nodes that nobody reads, constants that nobody reads, and shapes written down before the change.
     pub fn tidy(&mut self) {
         loop {

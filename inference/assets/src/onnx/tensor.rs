@@ -18,58 +18,40 @@ impl Tensor {
     #[must_use]
     pub fn of_floats(name: &str, dims: &[usize], values: &[f32]) -> Self {
         debug_assert_eq!(dims.iter().product::<usize>(), values.len(), "{name}");
-        Self {
-            dims: dims.iter().map(|&dim| i64::try_from(dim).unwrap_or(i64::MAX)).collect(),
-            data_type: Some(element::FLOAT),
-            name: Some(name.to_owned()),
-            raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-            ..Self::default()
-        }
+        let dims = dims.iter().map(|&dim| i64::try_from(dim).unwrap_or(i64::MAX)).collect();
+        Self::constant(name, dims, element::FLOAT, values.iter().flat_map(|value| value.to_le_bytes()))
     }
 
     /// A constant of 64-bit integers.
     #[must_use]
     pub fn of_integers(name: &str, dims: &[i64], values: &[i64]) -> Self {
-        Self {
-            dims: dims.to_vec(),
-            data_type: Some(element::INT64),
-            name: Some(name.to_owned()),
-            raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-            ..Self::default()
-        }
+        Self::constant(name, dims.to_vec(), element::INT64, values.iter().flat_map(|value| value.to_le_bytes()))
     }
 
     /// A constant of 16-bit floats, as [`half`] makes them.
     #[must_use]
     pub fn of_halves(name: &str, dims: &[i64], values: &[u16]) -> Self {
-        Self {
-            dims: dims.to_vec(),
-            data_type: Some(element::FLOAT16),
-            name: Some(name.to_owned()),
-            raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-            ..Self::default()
-        }
+        Self::constant(name, dims.to_vec(), element::FLOAT16, values.iter().flat_map(|value| value.to_le_bytes()))
     }
 
     /// A constant of signed bytes.
     #[must_use]
     pub fn of_signed_bytes(name: &str, dims: &[i64], values: &[i8]) -> Self {
-        Self {
-            dims: dims.to_vec(),
-            data_type: Some(element::INT8),
-            name: Some(name.to_owned()),
-            raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-            ..Self::default()
-        }
+        Self::constant(name, dims.to_vec(), element::INT8, values.iter().flat_map(|value| value.to_le_bytes()))
     }
 
     /// A single byte.
     #[must_use]
     pub fn of_byte(name: &str, value: u8) -> Self {
+        Self::constant(name, Vec::new(), element::UINT8, [value])
+    }
+
+    fn constant(name: &str, dims: Vec<i64>, element: i32, bytes: impl IntoIterator<Item = u8>) -> Self {
         Self {
-            data_type: Some(element::UINT8),
+            dims,
+            data_type: Some(element),
             name: Some(name.to_owned()),
-            raw_data: Some(vec![value]),
+            raw_data: Some(bytes.into_iter().collect()),
             ..Self::default()
         }
     }
