@@ -110,7 +110,7 @@ fn answer(machine: &Machine, choice: Result<Choice, Refusal>, problem: Option<St
                 hardware,
                 strategy: best.map(|one| name(one.strategy.family())),
                 profile: best.and_then(|one| one.strategy.profile()).map(|profile| name(profile.as_str())),
-                device: best.map(|one| one.gpu.map_or_else(|| name("cpu"), |number| format!("cuda:{number}"))),
+                device: best.map(|one| one.device().to_string()),
                 passed_over: choice.above_best().map(status::PassedOver::from).collect(),
                 problem,
             }

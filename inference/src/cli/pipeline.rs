@@ -172,7 +172,7 @@ fn attest(reader: &Reader, networks: &Networks) -> EngineStatus {
         strategy: strategy.family().to_owned(),
         profile: strategy.profile().map(|profile| profile.as_str().to_owned()),
         strategy_wanted: reader.wanted().map_or("auto", Strategy::as_str).to_owned(),
-        device: attempt.candidate.gpu.map_or_else(|| "cpu".to_owned(), |number| format!("cuda:{number}")),
+        device: attempt.candidate.device().to_string(),
         execution_provider: networks.provider().to_owned(),
         provider_nodes: nodes,
         provider_time: time,

@@ -98,6 +98,14 @@ pub struct Candidate {
     pub gpu: Option<u32>,
 }
 
+impl Candidate {
+    /// What it computes on, as the setting names it.
+    #[must_use]
+    pub fn device(&self) -> DeviceWish {
+        self.gpu.map_or(DeviceWish::Cpu, DeviceWish::Cuda)
+    }
+}
+
 /// Nothing can run here: not a question of trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} needs {} MiB of memory and {} MiB are available", Strategy::Cpu(Profile::Offload), mib(*need), mib(*have))]
