@@ -269,6 +269,14 @@ async fn connect(kubeconfig: &Path) -> anyhow::Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
+/// Whether an object says that it is ready, and is not on its way out.
+#[must_use]
+pub fn is_ready(object: &Value) -> bool {
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let is_ready = conditions.any(|one| one["type"] == "Ready" && one["status"] == "True");
+    is_ready && object["metadata"]["deletionTimestamp"].is_null()
+}
+
 /// Asks again and again until there is an answer.
 ///
 /// # Errors

@@ -127,6 +127,18 @@ impl<'a> Pool<'a> {
         Ok(pods)
     }
 
+    /// Clients of its pods' admin ports.
+    ///
+    /// # Errors
+    /// If a pod has no address yet.
+    pub fn admin_ports(&self) -> anyhow::Result<Vec<Http>> {
+        let admin = |pod: &Value| {
+            let address = pod["status"]["podIP"].as_str().context("a pod without an address")?;
+            Http::new(format!("http://{address}:8101"))
+        };
+        self.pods()?.iter().map(admin).collect()
+    }
+
     /// UIDs and restarts of its pods, in order.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Pods that do as they are told (`src/bin/fake-pod.rs`).
 
-use anyhow::{Context, ensure};
-use ocr_tests::{cluster::Pool, http::Http};
+use anyhow::ensure;
+use ocr_tests::cluster::Pool;
 use serde_json::Value;
 
 /// Their image; `scripts/e2e.sh` loads it.
@@ -12,9 +12,8 @@ pub const IMAGE: &str = "localhost/fake-pod:1";
 /// # Errors
 /// If one does not answer.
 pub fn tell(pool: &Pool, behaviour: &Value) -> anyhow::Result<()> {
-    for pod in pool.pods()? {
-        let address = pod["status"]["podIP"].as_str().context("a pod without an address")?;
-        let request = Http::new(format!("http://{address}:8101"))?.request(reqwest::Method::PUT, "/behaviour");
+    for admin in pool.admin_ports()? {
+        let request = admin.request(reqwest::Method::PUT, "/behaviour");
         let body = serde_json::to_vec(behaviour)?;
         let answer = ocr_tests::http::send(request.header("content-type", "application/json").body(body))?;
         ensure!(answer.status == 204, "{} {}", answer.status, answer.text());

@@ -12,7 +12,6 @@ use ocr_api::PodStatus;
 use ocr_tests::{
     cluster::{Cluster, Pool},
     data::{self, SCAN},
-    http::Http,
     memory::megabytes,
     suite::Suite,
     work::in_parallel,
@@ -85,9 +84,7 @@ fn blank(side: u32) -> anyhow::Result<Vec<u8>> {
 
 /// What the pool's only pod says of itself.
 fn status(pool: &Pool) -> anyhow::Result<PodStatus> {
-    let pods = pool.pods()?;
-    let address = pods.first().and_then(|pod| pod["status"]["podIP"].as_str()).context("no pod")?;
-    let answer = Http::new(format!("http://{address}:8101"))?.get("/status")?;
+    let answer = pool.admin_ports()?.first().context("no pod")?.get("/status")?;
     serde_json::from_slice(&answer.body).with_context(|| answer.describe())
 }
 

@@ -4,7 +4,7 @@ use std::{thread::sleep, time::Duration};
 
 use anyhow::{Context, ensure};
 use ocr_tests::{
-    cluster::{Cluster, Pool, Watch, small, until},
+    cluster::{Cluster, Pool, Watch, is_ready, small, until},
     suite::Suite,
 };
 use serde_json::json;
@@ -77,9 +77,7 @@ fn served_throughout(watch: &Watch, before: &[(String, i64)]) -> anyhow::Result<
     for event in watch.events(0)? {
         let pod = &event.object;
         let uid = pod["metadata"]["uid"].as_str().context("a pod without a UID")?;
-        let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-        let is_ready = conditions.any(|one| one["type"] == "Ready" && one["status"] == "True");
-        if is_ready && !event.is_gone && pod["metadata"]["deletionTimestamp"].is_null() {
+        if is_ready(pod) && !event.is_gone {
             ready.insert(uid.to_owned());
         } else {
             ready.remove(uid);

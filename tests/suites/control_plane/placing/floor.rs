@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
-use ocr_tests::cluster::Watch;
+use ocr_tests::cluster::{Watch, is_ready};
 use serde_json::Value;
 
-use super::{is_ready, label};
+use super::label;
 
 /// Counts ready pods while events come.
 pub struct Floor<'a> {

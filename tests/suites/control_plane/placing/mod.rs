@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use ocr_tests::cluster::{Cluster, Installation, Operator, Pool, Watch, until};
+use ocr_tests::cluster::{Cluster, Installation, Operator, Pool, Watch, is_ready, until};
 use serde_json::{Value, json};
 
 use crate::fleet::{Answers, NAMESPACE, remove};
@@ -316,12 +316,6 @@ fn spilled_in_time(watch: &Watch) -> anyhow::Result<()> {
     ensure!(times.len() >= 20, "only {} pods found no node", times.len());
     ensure!(longest <= f64::from(SPILL_AFTER + GRACE), "one waited for {longest} s");
     Ok(())
-}
-
-pub fn is_ready(pod: &Value) -> bool {
-    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    let is_ready = conditions.any(|one| one["type"] == "Ready" && one["status"] == "True");
-    is_ready && pod["metadata"]["deletionTimestamp"].is_null()
 }
 
 /// A label of a pod; empty where it has none.

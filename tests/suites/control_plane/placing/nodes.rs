@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use ocr_tests::cluster::{Cluster, until};
+use ocr_tests::cluster::{Cluster, is_ready, until};
 use serde_json::{Value, json};
 
 /// Label by which the case knows the class of a node again. The operator knows nothing of it.
@@ -80,14 +80,12 @@ pub fn make(cluster: &Cluster) -> anyhow::Result<()> {
     all().iter().try_for_each(|node| cluster.apply(node).map(drop))?;
     until(Duration::from_mins(1), "every node is ready", || {
         let nodes = cluster.list("Node", "", "type=fake")?;
-        let is_ready = |node: &Value| {
-            let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        let takes_pods = |node: &Value| {
             let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
             // The taint of a node that is not ready goes a moment later.
-            conditions.any(|one| one["type"] == "Ready" && one["status"] == "True")
-                && !taints.any(|taint| taint["key"] == "node.kubernetes.io/not-ready")
+            is_ready(node) && !taints.any(|taint| taint["key"] == "node.kubernetes.io/not-ready")
         };
-        let ready = nodes.iter().filter(|node| is_ready(node)).count();
+        let ready = nodes.iter().filter(|node| takes_pods(node)).count();
         ensure!(ready == all().len(), "{ready} are ready");
         Ok(())
     })
