@@ -76,17 +76,7 @@ mod tests {
     }
 
     fn pod(runs: Option<Strategy>, ready: bool) -> PodFacts {
-        PodFacts {
-            name: "p".to_owned(),
-            strategy: Strategy::GpuFp16,
-            is_new: true,
-            scheduled: true,
-            ready,
-            ending: false,
-            unscheduled_since: None,
-            leaving: false,
-            runs,
-        }
+        PodFacts { ready, ..PodFacts::of_ready("p", Strategy::GpuFp16, runs) }
     }
 
     #[test]

@@ -366,17 +366,7 @@ mod tests {
 
     /// A ready pod of `gpu-fp16`, or of `cpu`, that runs this.
     fn pod(name: &str, strategy: Strategy, runs: Strategy) -> PodFacts {
-        PodFacts {
-            name: name.to_owned(),
-            strategy,
-            is_new: true,
-            scheduled: true,
-            ready: true,
-            ending: false,
-            unscheduled_since: None,
-            leaving: false,
-            runs: Some(runs),
-        }
+        PodFacts::of_ready(name, strategy, Some(runs))
     }
 
     /// What becomes of these pods in a pool of these strategies: pods to ask for next, and who is evicted.

@@ -103,6 +103,24 @@ fn one(
 }
 
 #[cfg(test)]
+impl PodFacts {
+    /// A ready pod of the wanted revision, that was made for the one and runs the other.
+    pub(super) fn of_ready(name: &str, strategy: Strategy, runs: Option<Strategy>) -> Self {
+        Self {
+            name: name.to_owned(),
+            strategy,
+            is_new: true,
+            scheduled: true,
+            ready: true,
+            ending: false,
+            unscheduled_since: None,
+            leaving: false,
+            runs,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
@@ -224,17 +242,7 @@ mod tests {
             (Cpu, Some(GpuInt8), true, true, false),
             (Cpu, Some(Cpu), true, true, false),
         ] {
-            let pod = PodFacts {
-                name: String::new(),
-                strategy: made_for,
-                is_new: true,
-                scheduled: true,
-                ready,
-                ending: false,
-                unscheduled_since: None,
-                leaving: false,
-                runs,
-            };
+            let pod = PodFacts { ready, ..PodFacts::of_ready("p", made_for, runs) };
             assert_eq!((pod.is_verified(), pod.is_mismatched()), (verified, mismatched), "{made_for} {runs:?} {ready}");
         }
     }
