@@ -137,6 +137,12 @@ precision: build assets ## Word F1 and CPU time of int8 and fp16 against fp32, o
 	cargo build $(CHECKED) --bins --tests
 	scripts/proof.sh precision target/checked/precision --ocr target/release/ocr int8 fp16
 
+.PHONY: bench-gpu
+bench-gpu: build assets ## What an NVIDIA GPU proves: fp16 on it, its accuracy and speed; without one, that nothing was proven
+	target/release/ocr-assets fetch --lock inference/assets/cuda.lock.yaml --out assets/cuda
+	cargo build $(CHECKED) --bins --tests
+	scripts/proof.sh bench-gpu target/checked/bench-gpu --ocr target/release/ocr
+
 .PHONY: soak
 soak: build assets peers ## The long forms of the suites; about 40 minutes; writes docs/proof/soak.txt
 	scripts/proof.sh soak scripts/soak.sh
@@ -151,7 +157,7 @@ placing: ## 100,000 random clusters, with GPUs that come and go; ten minutes; wr
 	OCR_TEST_LONG=1 scripts/proof.sh placing cargo test $(CHECKED) --test placing -- --nocapture
 
 .PHONY: mutants
-mutants: ## Faults put into placing and rollouts, and how many the tests notice; two hours; writes docs/proof/mutants.txt
+mutants: ## Faults put into choosing, placing and rollouts, and how many the tests notice; some hours; writes docs/proof/mutants.txt
 	scripts/proof.sh mutants scripts/mutants.sh
 
 .PHONY: verify
