@@ -332,7 +332,7 @@ impl Shared {
     }
 
     /// Runs a batch; one that fails is tried again item by item, so that only the culprit fails. Where memory ran out it is
-    /// freed first, and batches stay smaller from then on.
+    /// freed first, and batches stay smaller from then on. Where the device is lost, nothing is tried again.
     fn run(&self, slot: &mut Slot<'_>, batch: Vec<Item>) {
         let results = self.run_once(slot, &batch);
         let out_of_memory = matches!(results, Err(EngineError::OutOfMemory { .. }));
@@ -341,7 +341,7 @@ impl Shared {
             self.items.fetch_min((batch.len() / 2).max(1), Ordering::Relaxed);
         }
         match results {
-            Err(ref error) if out_of_memory || (batch.len() > 1 && !matches!(error, EngineError::Stopped)) => {
+            Err(ref error) if out_of_memory || (batch.len() > 1 && may_be_of_one_item(error)) => {
                 tracing::warn!(network = self.settings.name, items = batch.len(), %error, "a batch failed, its items are run alone");
                 for item in batch {
                     let result = self
@@ -398,6 +398,11 @@ impl Shared {
                 found: format!("{:?}", outputs.iter().map(Array::shape).collect::<Vec<_>>()),
             })
     }
+}
+
+/// Whether the items of a batch that failed for this might do better alone.
+const fn may_be_of_one_item(error: &EngineError) -> bool {
+    !matches!(error, EngineError::Stopped | EngineError::DeviceLost { .. })
 }
 
 /// What a thread of a lane does next.

@@ -175,6 +175,30 @@ async fn a_thread_that_panics_leaves_nobody_waiting() {
     assert!(matches!(ticket.outputs().await, Err(EngineError::Closed)));
 }
 
+/// Its device is gone.
+struct Gone(mpsc::Sender<usize>);
+
+impl Engine for Gone {
+    fn run(&mut self, batch: &Tensor, _: &Stop) -> Result<Vec<Array>, EngineError> {
+        let _ = self.0.send(batch.shape[0]);
+        Err(EngineError::DeviceLost { network: "fake", cause: "CUDA failure 719".to_owned() })
+    }
+}
+
+#[tokio::test]
+async fn where_the_device_is_lost_everybody_is_told_at_once() {
+    let (sender, sizes) = mpsc::channel();
+    let limits = BatchLimits { items: 4, elements: 1000 };
+    let settings = LaneSettings { limits, capacity: 100, ..settings() };
+    let open: Open = Box::new(move || Ok(Box::new(Gone(sender.clone()))));
+    let lane = Lane::start(settings, vec![open], Arc::new(|_| {})).unwrap();
+    for result in read_together(&lane, 4).await {
+        let error = result.unwrap_err();
+        assert!(matches!(error, EngineError::DeviceLost { .. }) && error.is_of_the_strategy(), "{error}");
+    }
+    assert_eq!(sizes.try_iter().collect::<Vec<_>>(), [4], "nothing was tried again");
+}
+
 /// Has memory for so many items at a time, and each time that it is opened for so many runs.
 struct Tight {
     items: usize,
@@ -213,27 +237,31 @@ impl TightBench {
         Self { lane: Lane::start(settings, vec![open], Arc::new(|_| {})).unwrap(), sizes, opened }
     }
 
-    /// Puts so many items in before the thread can take the first.
     async fn read(&self, items: usize) -> Vec<Result<Vec<Array>, EngineError>> {
-        let tickets: Vec<Ticket> = {
-            let mut queue = lock(&self.lane.shared.queue);
-            (0..items)
-                .map(|_| {
-                    let (reply, receiver) = oneshot::channel();
-                    let wanted = Arc::new(Wanted::default());
-                    let tensor = item(0.0, 2);
-                    queue.items.push_back(Item { tensor, purpose: Purpose::Serve, wanted: Arc::clone(&wanted), reply });
-                    Ticket { reply: receiver, wanted }
-                })
-                .collect()
-        };
-        self.lane.shared.arrived.notify_one();
-        let mut results = Vec::new();
-        for ticket in tickets {
-            results.push(ticket.outputs().await);
-        }
-        results
+        read_together(&self.lane, items).await
     }
+}
+
+/// Puts so many items in before the thread can take the first.
+async fn read_together(lane: &Lane, items: usize) -> Vec<Result<Vec<Array>, EngineError>> {
+    let tickets: Vec<Ticket> = {
+        let mut queue = lock(&lane.shared.queue);
+        (0..items)
+            .map(|_| {
+                let (reply, receiver) = oneshot::channel();
+                let wanted = Arc::new(Wanted::default());
+                let tensor = item(0.0, 2);
+                queue.items.push_back(Item { tensor, purpose: Purpose::Serve, wanted: Arc::clone(&wanted), reply });
+                Ticket { reply: receiver, wanted }
+            })
+            .collect()
+    };
+    lane.shared.arrived.notify_one();
+    let mut results = Vec::new();
+    for ticket in tickets {
+        results.push(ticket.outputs().await);
+    }
+    results
 }
 
 #[tokio::test]
