@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     decode::PoolSettings,
-    hardware::{self, Gpus, Machine},
+    hardware::{self, Driver, Gpu, Gpus, Machine},
     meter::Meter,
     read::{self, GoldenSettings, GpuSettings, Limits, NetworkSettings, Networks, Reader, ReaderSettings},
     serve::{Backend, LoadError, Loader, Progress, ReaderBackend},
@@ -46,7 +46,12 @@ pub fn reader_settings(
             gpu: GpuSettings {
                 search: engine.gpu.cudnn_search,
                 memory_limit: (engine.gpu.gpu_memory_limit > 0).then_some(engine.gpu.gpu_memory_limit),
-                tensorrt_cache: tensorrt_cache(&engine.gpu.tensorrt_cache, &machine),
+                tensorrt_caches: machine
+                    .gpus
+                    .devices
+                    .iter()
+                    .map(|gpu| tensorrt_cache(&engine.gpu.tensorrt_cache, gpu, machine.gpus.driver.as_ref()))
+                    .collect(),
             },
         },
         machine,
@@ -73,16 +78,16 @@ pub fn reader_settings(
     })
 }
 
-/// A folder for each kind of GPU and driver below the one that was set: what is compiled for one runs on no other.
-fn tensorrt_cache(folder: &Path, machine: &Machine) -> PathBuf {
-    let name = machine.gpus.devices.first().map_or("none", |gpu| gpu.name.as_str());
-    let driver = machine.gpus.driver.as_ref().map_or("none", |driver| driver.version.as_str());
+/// The folder of a GPU below the one that was set: what is compiled for one GPU, driver and version of ours, which has one
+/// version of ONNX Runtime, runs with no other.
+fn tensorrt_cache(folder: &Path, gpu: &Gpu, driver: Option<&Driver>) -> PathBuf {
     let plain = |text: &str| -> String {
         text.chars()
             .map(|character| if character.is_ascii_alphanumeric() || character == '.' { character } else { '-' })
             .collect()
     };
-    folder.join(format!("{}_{}", plain(name), plain(driver)))
+    let ((major, minor), driver) = (gpu.compute_capability, driver.map_or("none", |driver| driver.version.as_str()));
+    folder.join(format!("{}_{major}.{minor}_{}_{}", plain(&gpu.name), plain(driver), env!("CARGO_PKG_VERSION")))
 }
 
 /// Loads the pipeline for the server.
@@ -189,4 +194,29 @@ fn attest(reader: &Reader, networks: &Networks) -> EngineStatus {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tensorrt_compiled_for_another_gpu_or_driver_is_not_found() {
+        let driver = |version: &str| Driver { version: version.to_owned(), ..Driver::default() };
+        let gpu = |name: &str, minor| Gpu { name: name.to_owned(), compute_capability: (8, minor), ..Gpu::default() };
+        let cache = |gpu: &Gpu, driver: &Driver| tensorrt_cache(Path::new("/cache"), gpu, Some(driver));
+        let own = cache(&gpu("NVIDIA L4", 9), &driver("580.65.06"));
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(own, Path::new(&format!("/cache/NVIDIA-L4_8.9_580.65.06_{version}")));
+        for other in [
+            cache(&gpu("NVIDIA A10G", 9), &driver("580.65.06")),
+            cache(&gpu("NVIDIA L4", 6), &driver("580.65.06")),
+            cache(&gpu("NVIDIA L4", 9), &driver("590.1")),
+            tensorrt_cache(Path::new("/cache"), &gpu("NVIDIA L4", 9), None),
+        ] {
+            assert_ne!(other, own);
+        }
+        // A driver's words are not to be trusted with paths.
+        assert_eq!(cache(&gpu("../../etc", 9), &driver("/")).parent(), Some(Path::new("/cache")));
+    }
 }

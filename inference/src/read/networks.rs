@@ -39,8 +39,8 @@ pub struct GpuSettings {
     pub search: ConvSearch,
     /// Most bytes of the GPU's memory that one network's arena takes.
     pub memory_limit: Option<u64>,
-    /// Folder of networks that TensorRT has compiled.
-    pub tensorrt_cache: PathBuf,
+    /// For each GPU, by number, the folder of the networks that TensorRT has compiled for it.
+    pub tensorrt_caches: Vec<PathBuf>,
 }
 
 /// A way of opening the networks.
@@ -204,7 +204,8 @@ fn provider(settings: &NetworkSettings, candidate: Candidate, layout: &Layout) -
     match (candidate.strategy, candidate.gpu) {
         (Strategy::GpuFp16, Some(number)) => Provider::Cuda(cuda(number)),
         (Strategy::GpuInt8, Some(number)) => {
-            Provider::TensorRt(TensorRt { cuda: cuda(number), cache: gpu.tensorrt_cache.clone() })
+            let cache = usize::try_from(number).ok().and_then(|number| gpu.tensorrt_caches.get(number));
+            Provider::TensorRt(TensorRt { cuda: cuda(number), cache: cache.cloned().unwrap_or_default() })
         }
         _ => Provider::Cpu { arena: layout.arena },
     }
