@@ -141,6 +141,28 @@ mod tests {
     }
 
     #[test]
+    fn golden_pages_and_the_cache_of_tensorrt_are_mounted_where_there_are_any() {
+        let golden = json!({"rollout": {"golden": {"configMapRef": {"name": "receipts"}}}});
+        let mounted = |spec: &Value, strategy| {
+            let template = serde_json::to_value(template::template(&valid(spec), strategy)).unwrap();
+            let container = &template["spec"]["containers"][0];
+            let volumes = template["spec"]["volumes"].as_array().map_or(0, Vec::len);
+            let mounts: Vec<_> = container["volumeMounts"].as_array().into_iter().flatten().collect();
+            assert_eq!(volumes, mounts.len());
+            let paths = mounts.iter().map(|mount| mount["mountPath"].as_str().unwrap().to_owned());
+            let env = container["env"].as_array().unwrap().iter().find(|one| one["name"] == "OCR_GOLDEN");
+            (paths.collect::<Vec<_>>(), env.map(|one| one["value"].clone()))
+        };
+        let path = "/etc/ocr/golden";
+        assert_eq!(mounted(&json!({}), Strategy::Cpu), (vec![], None));
+        assert_eq!(mounted(&golden, Strategy::Cpu), (vec![path.to_owned()], Some(json!(path))));
+        let both = vec![path.to_owned(), "/var/cache/ocr".to_owned()];
+        assert_eq!(mounted(&golden, Strategy::GpuInt8), (both.clone(), Some(json!(path))));
+        assert_eq!(mounted(&json!({}), Strategy::GpuInt8), (both[1..].to_vec(), None));
+        assert_eq!(mounted(&json!({}), Strategy::GpuFp16), (vec![], None));
+    }
+
+    #[test]
     fn the_pods_for_a_gpu() {
         let spec = json!({
             "strategies": ["gpu-fp16"],

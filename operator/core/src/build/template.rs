@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle,
-        LifecycleHandler, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-        SecurityContext, SleepAction, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction,
+        Lifecycle, LifecycleHandler, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
+        SeccompProfile, SecurityContext, SleepAction, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
     },
     apimachinery::pkg::{
         api::resource::Quantity as ApiQuantity,
@@ -43,6 +43,11 @@ const STARTUP_PERIOD: i32 = 2;
 
 /// Where the pods find the pages of `rollout.golden`.
 const GOLDEN: &str = "/etc/ocr/golden";
+
+/// Where TensorRT keeps what it compiles, so that a container that starts again does not compile it again.
+const CACHE: &str = "/var/cache/ocr";
+/// Most that it keeps there.
+const CACHE_SIZE: &str = "2Gi";
 
 /// Longest time from the container's start to the first page read: two minutes, and a second for each MB to verify and
 /// load, which a slow disk needs; more where the pods compute slowly. `pp-ocrv6-small` takes about 2 s on two cores of its
@@ -102,7 +107,7 @@ pub(super) fn template(pool: &ValidPool, strategy: Strategy) -> PodTemplateSpec 
                 when_unsatisfiable: "ScheduleAnyway".to_owned(),
                 ..TopologySpreadConstraint::default()
             }]),
-            volumes: golden(pool).map(|volume| vec![volume]),
+            volumes: some(volumes(pool, strategy).into_iter().map(|(volume, _)| volume).collect()),
             ..PodSpec::default()
         }),
     }
@@ -146,22 +151,15 @@ fn container(pool: &ValidPool, strategy: Strategy) -> Container {
         }),
         // The server leaves its last words itself; where it cannot, the end of its log is the next best.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        volume_mounts: golden(pool).map(|volume| {
-            vec![VolumeMount {
-                mount_path: GOLDEN.to_owned(),
-                name: volume.name,
-                read_only: Some(true),
-                ..VolumeMount::default()
-            }]
-        }),
+        volume_mounts: some(volumes(pool, strategy).into_iter().map(|(_, mount)| mount).collect()),
         ..Container::default()
     }
 }
 
-/// The pages of `rollout.golden`. A pod whose ConfigMap is missing starts, says so, and finds it when it is there.
-fn golden(pool: &ValidPool) -> Option<Volume> {
-    let pages = pool.revision.runs.golden.config_map_ref.as_ref()?;
-    Some(Volume {
+/// The volumes of the pods, each with its mount.
+fn volumes(pool: &ValidPool, strategy: Strategy) -> Vec<(Volume, VolumeMount)> {
+    // A pod whose ConfigMap is missing starts, says so, and finds it when it is there.
+    let golden = pool.revision.runs.golden.config_map_ref.as_ref().map(|pages| Volume {
         config_map: Some(ConfigMapVolumeSource {
             name: pages.name.clone(),
             optional: Some(true),
@@ -169,7 +167,30 @@ fn golden(pool: &ValidPool) -> Option<Volume> {
         }),
         name: "golden".to_owned(),
         ..Volume::default()
-    })
+    });
+    let cache = (strategy == Strategy::GpuInt8).then(|| Volume {
+        empty_dir: Some(EmptyDirVolumeSource {
+            size_limit: Some(ApiQuantity(CACHE_SIZE.to_owned())),
+            ..EmptyDirVolumeSource::default()
+        }),
+        name: "cache".to_owned(),
+        ..Volume::default()
+    });
+    let mount = |volume: Volume, path: &str, read_only: bool| {
+        let mount = VolumeMount {
+            mount_path: path.to_owned(),
+            name: volume.name.clone(),
+            read_only: read_only.then_some(true),
+            ..VolumeMount::default()
+        };
+        (volume, mount)
+    };
+    let golden = golden.map(|volume| mount(volume, GOLDEN, true));
+    golden.into_iter().chain(cache.map(|volume| mount(volume, CACHE, false))).collect()
+}
+
+fn some<T>(all: Vec<T>) -> Option<Vec<T>> {
+    (!all.is_empty()).then_some(all)
 }
 
 fn probe(path: &str, period: i32) -> Probe {
@@ -249,5 +270,5 @@ fn tolerations(pool: &ValidPool, strategy: Strategy) -> Option<Vec<Toleration>> 
         ..Toleration::default()
     });
     let all: Vec<_> = gpu.into_iter().chain(own).collect();
-    (!all.is_empty()).then_some(all)
+    some(all)
 }
