@@ -137,6 +137,11 @@ precision: build assets ## Word F1 and CPU time of int8 and fp16 against fp32, o
 	cargo build $(CHECKED) --bins --tests
 	scripts/proof.sh precision target/checked/precision --ocr target/release/ocr int8 fp16
 
+.PHONY: profiles
+profiles: build assets ## The profiles of the CPU over 80 receipts, against each other; ten minutes; writes docs/proof/profiles.txt
+	cargo build $(CHECKED) --bins --tests
+	OCR_TEST_LONG=1 OCR_BIN=$(CURDIR)/target/release/ocr scripts/proof.sh profiles cargo test $(CHECKED) --test profiles
+
 .PHONY: bench-gpu
 bench-gpu: build assets ## What an NVIDIA GPU proves: fp16 on it, its accuracy and speed; without one, that nothing was proven
 	target/release/ocr-assets fetch --lock inference/assets/cuda.lock.yaml --out assets/cuda

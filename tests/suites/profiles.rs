@@ -81,6 +81,11 @@ fn profiles(shared: &Shared) -> anyhow::Result<()> {
         measured.push(one);
     }
     let [full, optimized, offload] = [&measured[0], &measured[1], &measured[2]];
+    ensure!(
+        offload.peak < optimized.peak && optimized.peak < full.peak,
+        "a profile takes more than the one before it: {:?} MB",
+        [full, optimized, offload].map(|one| megabytes(one.peak).round())
+    );
     ensure!(offload.peak <= OFFLOAD, "offload takes {:.0} MB", megabytes(offload.peak));
     ensure!(optimized.peak <= OPTIMIZED, "optimized takes {:.0} MB", megabytes(optimized.peak));
     ensure!((offload.f1 - full.f1).abs() <= DIFFERENT, "offload reads otherwise: F1 {:.4}", offload.f1);
