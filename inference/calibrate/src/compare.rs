@@ -18,12 +18,12 @@ use crate::lines::{Line, Lines};
 const OTHER_LINES: u32 = 10_000;
 /// Most characters, as a share, that may be read otherwise than in 32-bit floats, and most by which more of them may be
 /// wrong. A fifth of the lines are characters at random in the blur and noise of a bad scan, where the two highest classes
-/// are often nearly level. Seen on 300 lines of the small bundle in bytes: 0.11 % and 0.03 %; on those of the record 0.37 %
-/// and 0.05 %.
-const MOST_OTHERWISE: f64 = 0.01;
+/// are often nearly level. Seen of the small bundle in bytes: 0.0030 and 0.0010 on 40 lines, 0.0011 and 0.0003 on 300.
+const MOST_OTHERWISE: f64 = 0.006;
 const MOST_WORSE: f64 = 0.002;
-/// Most that the confidences may be apart on the whole.
-const MOST_APART: f32 = 0.01;
+/// Most that the confidences may be apart on the whole: what shows a small fault first. Seen: 0.0041 and 0.0026. With the
+/// corrections the wrong way round: 0.0085 and 0.0058.
+const MOST_APART: f32 = 0.005;
 
 /// Reads lines in 32-bit floats and in another precision, in turns, and prints how far they are apart and what each took.
 pub fn compare(places: &Places, recipe: &Recipe, count: u32, precision: Precision) -> Result<()> {
@@ -200,8 +200,8 @@ mod tests {
         difference(2, "total 1.23", "tota1 1.23").check().unwrap();
         let error = difference(3, "total 1.23", "tota1 1.23").check().unwrap_err().to_string();
         assert!(error.contains("0.30 % more characters are wrong"), "{error}");
-        difference(10, "tota1 1.23", "totaI 1.23").check().unwrap();
-        let error = difference(11, "tota1 1.23", "totaI 1.23").check().unwrap_err().to_string();
+        difference(6, "tota1 1.23", "totaI 1.23").check().unwrap();
+        let error = difference(7, "tota1 1.23", "totaI 1.23").check().unwrap_err().to_string();
         assert!(error.contains("read otherwise"), "{error}");
     }
 
