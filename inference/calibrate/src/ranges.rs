@@ -14,6 +14,10 @@ const STEPS: u16 = 24;
 const MOST_VALUES: usize = 400_000;
 /// A tensor that hardly goes below zero keeps its lower end: it comes from a Gelu, whose lowest value is -0.17.
 const HARDLY_BELOW: f32 = -0.5;
+/// How much wider a range becomes than the best for the lines seen: other lines have values beyond theirs. Too narrow is
+/// worse than too wide. On 120 lines of receipts, the small network's probabilities were 0.0037 off on average with the
+/// best ranges, 0.0100 with ranges of 0.93 times their width, 0.085 at 0.87, and 0.0038 at 1.07 and 1.15 times.
+const MARGIN: f32 = 1.1;
 
 /// The record of what was seen.
 pub fn record(network: &Tapped, seen: &[Seen], lines: u32) -> Result<Record> {
@@ -31,15 +35,16 @@ pub fn record(network: &Tapped, seen: &[Seen], lines: u32) -> Result<Record> {
     Ok(Record { schema: Record::SCHEMA.to_owned(), network: network.digest.clone(), lines, tensors })
 }
 
-/// The range that changes the values least on the whole, by the mean of squares: what is beyond it is cut off, and the
-/// narrower it is the finer are its steps.
+/// The range that changes the values least on the whole, by the mean of squares, and [`MARGIN`]: what is beyond it is cut
+/// off, and the narrower it is the finer are its steps.
 fn range(seen: &Seen) -> (f32, f32) {
     let stride = seen.pixels.len().div_ceil(MOST_VALUES).max(1);
     let values: Vec<f32> = seen.pixels.iter().copied().step_by(stride).collect();
+    let keeps_low = seen.lowest > HARDLY_BELOW;
     let mut best = (f64::INFINITY, (seen.lowest, seen.highest));
     for step in 0..=STEPS {
         let share = 0.2 + 0.8 * f32::from(step) / f32::from(STEPS);
-        let low = if seen.lowest > HARDLY_BELOW { seen.lowest } else { seen.lowest * share };
+        let low = if keeps_low { seen.lowest } else { seen.lowest * share };
         let tried = (rounded(low), rounded(seen.highest * share));
         let grid = Grid::over(tried.0, tried.1);
         let error: f64 = values.iter().map(|&value| f64::from(grid.nearest(value) - value).powi(2)).sum();
@@ -47,7 +52,8 @@ fn range(seen: &Seen) -> (f32, f32) {
             best = (error, tried);
         }
     }
-    best.1
+    let (low, high) = best.1;
+    (if keeps_low { low } else { rounded(low * MARGIN) }, rounded(high * MARGIN))
 }
 
 /// To four digits: more would only be noise in the file.
@@ -109,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn values_spread_evenly_keep_their_range() {
+    fn values_spread_evenly_keep_their_range_and_get_the_margin() {
         let (low, high) = range(&seen(1, (0..=1000_u16).map(|number| f32::from(number) / 100.0 - 5.0).collect()));
-        assert_eq!((low, high), (-5.0, 5.0));
+        assert_eq!((low, high), (-5.5, 5.5));
     }
 
     #[test]
