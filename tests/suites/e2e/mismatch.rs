@@ -42,7 +42,9 @@ fn mismatch(cluster: &'static Cluster) -> anyhow::Result<()> {
     let pool = Pool::apply(cluster, NAMESPACE, "liar", &spec("Serve"))?;
     pool.wait_ready(1, START)?;
     let message = pool.wait_condition("StrategyVerified", false, "StrategyMismatch", START)?;
-    ensure!(message.contains("gpu-fp16: 1 of 1 ready pods run cpu instead"), "{message}");
+    ensure!(message.contains("gpu-fp16: 1 of 1 ready pods run cpu instead; liar-"), "{message}");
+    // The step that failed, in the pod's words.
+    ensure!(message.contains(" says NoProvider: "), "{message}");
     ensure!(pool.wait_condition("Degraded", true, "StrategyMismatch", START)? == message, "another message");
     let answer = pool.read_example("senate-1871.jpg")?;
     ensure!(answer.status == 200, "{} {}", answer.status, answer.text());

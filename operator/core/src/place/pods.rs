@@ -29,7 +29,12 @@ pub struct PodFacts {
     pub leaving: bool,
     /// What it computes on by its own word; none if it has not said, or said something that is no strategy.
     pub runs: Option<Strategy>,
+    /// Why it does not run what it was made for, by its own word.
+    pub passed_over: Option<String>,
 }
+
+/// Most characters of what a pod says that go into a status.
+const MOST: usize = 300;
 
 impl PodFacts {
     /// Whether it runs something lower than it was made for.
@@ -89,6 +94,7 @@ fn one(
         let condition = conditions().find(|one| one.type_ == "PodScheduled" && one.status == "False");
         condition.and_then(|one| one.last_transition_time.as_ref()).map(|time| time.0)
     };
+    let said = attested.get(&name);
     Some(PodFacts {
         strategy,
         is_new: labels.get(names::REVISION).is_some_and(|one| one == revision),
@@ -97,9 +103,15 @@ fn one(
         ending: end.is_some(),
         unscheduled_since: if scheduled { None } else { created.or_else(refused) },
         leaving: is_late || node.is_some_and(|node| leaving.contains(node)),
-        runs: attested.get(&name).and_then(|said| Strategy::named(&said.engine.strategy)),
+        runs: said.and_then(|said| Strategy::named(&said.engine.strategy)),
+        passed_over: said.and_then(|said| passed_over(said, strategy)),
         name,
     })
+}
+
+fn passed_over(said: &PodStatus, strategy: Strategy) -> Option<String> {
+    let found = said.engine.passed_over.iter().find(|one| one.strategy == strategy.as_str())?;
+    Some(format!("{}: {}", found.reason, found.message).chars().take(MOST).collect())
 }
 
 #[cfg(test)]
@@ -116,6 +128,7 @@ impl PodFacts {
             unscheduled_since: None,
             leaving: false,
             runs,
+            passed_over: None,
         }
     }
 }
@@ -142,6 +155,11 @@ mod tests {
         let mut attested: PodStatus =
             serde_json::from_str(include_str!("../../../../tests/recorded/status.json")).unwrap();
         attested.engine.strategy = "gpu-int8".to_owned();
+        attested.engine.passed_over = vec![ocr_api::status::PassedOver {
+            strategy: "gpu-fp16".to_owned(),
+            reason: "GpuMemory".to_owned(),
+            message: "too little".to_owned(),
+        }];
         let attested = BTreeMap::from([("p".to_owned(), attested)]);
         let now = "2026-01-01T00:10:00Z".parse().unwrap();
         read(&[serde_json::from_value(pod).unwrap()], &attested, &BTreeSet::from(["drained"]), "new", now).pop()
@@ -159,6 +177,7 @@ mod tests {
             unscheduled_since: None,
             leaving: false,
             runs: Some(Strategy::GpuInt8),
+            passed_over: Some("GpuMemory: too little".to_owned()),
         };
         assert_eq!(facts(&json!({})).as_ref(), Some(&plain));
         let waiting = json!({
@@ -183,10 +202,13 @@ mod tests {
             (json!({"/metadata/labels/ocrpool.dev~1revision": "old"}), PodFacts { is_new: false, ..plain.clone() }),
             (
                 json!({"/metadata/labels/ocrpool.dev~1strategy": "cpu"}),
-                PodFacts { strategy: Strategy::Cpu, ..plain.clone() },
+                PodFacts { strategy: Strategy::Cpu, passed_over: None, ..plain.clone() },
             ),
             (json!({"/spec/nodeName": "drained"}), PodFacts { leaving: true, ..plain.clone() }),
-            (json!({"/metadata/name": "q"}), PodFacts { name: "q".to_owned(), runs: None, ..plain.clone() }),
+            (
+                json!({"/metadata/name": "q"}),
+                PodFacts { name: "q".to_owned(), runs: None, passed_over: None, ..plain.clone() },
+            ),
             // Bound to a node a moment ago.
             (json!({"/status/conditions": []}), PodFacts { ready: false, ..plain.clone() }),
             // Where the cache has no node, the condition says that there is one.

@@ -40,7 +40,15 @@ fn mismatch(situation: &Situation<'_>, index: usize, replacements: Option<&Repla
         Some(past) => format!("; {} were replaced", past.count),
         None => String::new(),
     };
-    let message = format!("{} of {} ready pods run {lowest} instead{attempts}", runs.len(), ready().count());
+    // In the words of the first by name, so that they do not change from look to look.
+    let first = ready().filter(|pod| pod.is_mismatched()).min_by(|one, other| one.name.cmp(&other.name));
+    let words = first.and_then(|pod| Some(format!("; {} says {}", pod.name, pod.passed_over.as_ref()?)));
+    let message = format!(
+        "{} of {} ready pods run {lowest} instead{attempts}{}",
+        runs.len(),
+        ready().count(),
+        words.unwrap_or_default()
+    );
     Some(Why { reason: STRATEGY_MISMATCH, message })
 }
 

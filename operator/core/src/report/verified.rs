@@ -74,6 +74,8 @@ mod tests {
         let mut status: PodStatus =
             serde_json::from_str(include_str!("../../../../tests/recorded/status.json")).unwrap();
         strategy.clone_into(&mut status.engine.strategy);
+        // That of a machine without GPUs.
+        status.engine.passed_over.clear();
         status
     }
 
@@ -126,6 +128,23 @@ mod tests {
         assert_eq!(status.strategy_summary.as_deref(), Some("cpu:1,gpu-fp16:1"));
         let gpu = &status.strategies[0];
         assert_eq!((gpu.ready, gpu.verified, gpu.reason.as_deref()), (2, 1, Some("StrategyMismatch")));
+    }
+
+    #[test]
+    fn the_reason_that_a_pod_gives_is_passed_on() {
+        let mut scene = scene(&json!(["gpu-fp16", "cpu"]), &["gpu-fp16", "cpu"]);
+        let long = "the driver is too old ".repeat(50);
+        for (strategy, reason, message) in [("gpu-fp16", "NoDriver", long.as_str()), ("gpu-int8", "Odd", "odd")] {
+            let passed = ocr_api::status::PassedOver {
+                strategy: strategy.to_owned(),
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+            };
+            scene.attested.get_mut("pod-1").unwrap().engine.passed_over.push(passed);
+        }
+        let message = condition(&scene.status(), STRATEGY_VERIFIED).2;
+        let begin = "gpu-fp16: 1 of 2 ready pods run cpu instead; pod-1 says NoDriver: the driver is too old the";
+        assert!(message.starts_with(begin) && message.len() < 400, "{message}");
     }
 
     #[test]

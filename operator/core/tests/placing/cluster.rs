@@ -285,6 +285,7 @@ impl Cluster {
             unscheduled_since: pod.node.is_none().then(|| Self::at(pod.created)),
             leaving: is_late || pod.node.is_some_and(leaving),
             runs: self.is_ready(pod).then_some(pod.runs),
+            passed_over: None,
         }
     }
 
