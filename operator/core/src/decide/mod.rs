@@ -111,7 +111,7 @@ fn plan(world: &World<'_>, pool: ValidPool) -> Plan {
     for (deployment, replicas) in cells.old.iter().zip(&decision.old) {
         let name = deployment.metadata.name.clone().unwrap_or_default();
         let pods = deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0);
-        let is_over = *replicas == 0 && count(deployment).replicas == 0 && pods == 0;
+        let is_over = *replicas == 0 && count(deployment, world.pods).replicas == 0 && pods == 0;
         if is_over && !has_gpus(world, deployment) {
             remove.push(name);
             continue;
@@ -122,7 +122,7 @@ fn plan(world: &World<'_>, pool: ValidPool) -> Plan {
         children.push(Child::Deployment(kept));
     }
 
-    let proof = prove::plan(world.memory, &pool.revision.name, cells.ready(), world.now);
+    let proof = prove::plan(world.memory, &pool.revision.name, cells.ready(world.pods), world.now);
     let next_check = proof.next_check.min(STEADY).min(decision.next_check.unwrap_or(STEADY));
     Plan {
         pool: Ok(pool),
@@ -214,6 +214,9 @@ mod tests {
                         live.status =
                             serde_json::from_value(json!({"replicas": replicas, "readyReplicas": replicas})).ok();
                         self.deployments.retain(|one| one.metadata.name != live.metadata.name);
+                        let labels = live.metadata.labels.clone().unwrap();
+                        self.pods.retain(|pod| pod.metadata.labels.as_ref() != Some(&labels));
+                        self.pods.extend((0..replicas.unwrap()).map(|number| ready_pod(&labels, number)));
                         self.deployments.push(live);
                     }
                     Child::Record(record) => {
@@ -238,6 +241,15 @@ mod tests {
             }
             panic!("it does not settle: {history:?}")
         }
+    }
+
+    fn ready_pod(labels: &BTreeMap<String, String>, number: i32) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": format!("ready-{number}"), "labels": labels},
+            "spec": {"nodeName": "any", "containers": []},
+            "status": {"conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True"}]},
+        }))
+        .unwrap()
     }
 
     fn deployments(plan: &Plan) -> Vec<(String, i32)> {
@@ -502,6 +514,22 @@ mod tests {
         assert_eq!(cells(&scene.decide()), [("cpu".to_owned(), 2)]);
         scene.nodes = None;
         assert_eq!(cells(&scene.decide()), [("cpu".to_owned(), 2)]);
+    }
+
+    /// A pod that was evicted is none, whatever the status of its Deployment says still: else another would be given up for it.
+    #[test]
+    fn nothing_is_given_up_for_a_pod_that_is_gone() {
+        let spec = json!({"strategies": ["gpu-fp16", "cpu"], "replicas": 2, "scaling": {"mode": "Manual"}});
+        let mut scene = Scene::new(&spec);
+        scene.settle();
+        let mut covers = build::deployment(&valid(&spec), crate::api::Strategy::Cpu, 1);
+        covers.status = serde_json::from_value(json!({"replicas": 1, "readyReplicas": 1})).ok();
+        scene.pods.push(ready_pod(covers.metadata.labels.as_ref().unwrap(), 0));
+        scene.deployments.push(covers);
+        let both = |cpu| [("gpu-fp16".to_owned(), 2), ("cpu".to_owned(), cpu)];
+        assert_eq!(cells(&scene.decide()), both(0));
+        scene.pods[0].metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+        assert_eq!(cells(&scene.decide()), both(1));
     }
 
     #[test]

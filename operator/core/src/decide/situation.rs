@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Node};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Node, Pod},
+};
 
 use super::World;
 use crate::{
@@ -51,8 +54,8 @@ impl<'a> Cells<'a> {
     }
 
     /// Ready pods of the wanted revision.
-    pub fn ready(&self) -> i32 {
-        self.new.iter().filter_map(|cell| cell.live).map(|live| count(live).ready).sum()
+    pub fn ready(&self, pods: &[Pod]) -> i32 {
+        self.new.iter().filter_map(|cell| cell.live).map(|live| count(live, pods).ready).sum()
     }
 }
 
@@ -64,12 +67,12 @@ pub(super) fn place(world: &World<'_>, pool: &ValidPool, cells: &Cells<'_>) -> D
         .new
         .iter()
         .map(|cell| {
-            let count = cell.live.map_or(Count::default(), count);
+            let count = cell.live.map_or(Count::default(), |live| count(live, world.pods));
             remember::known(cell.strategy, count, statuses, is_new_revision)
         })
         .collect();
     let old: Vec<OldCell> =
-        cells.old.iter().map(|one| OldCell { strategy: strategy(one), count: count(one) }).collect();
+        cells.old.iter().map(|one| OldCell { strategy: strategy(one), count: count(one, world.pods) }).collect();
 
     let placement = &pool.revision.runs.placement;
     let nodes: Option<Vec<NodeFacts>> = world
@@ -112,16 +115,22 @@ fn strategy(deployment: &Deployment) -> Option<Strategy> {
 /// Whether a Deployment that has no pods any more must stay for a while, because one of its pods is ending and has a
 /// GPU: without its owner nobody would see whose pod it is, and the next would be sent to a GPU that is not free yet.
 pub(super) fn has_gpus(world: &World<'_>, deployment: &Deployment) -> bool {
-    let is_of = |key: &str, pod: &k8s_openapi::api::core::v1::Pod| {
-        pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)) == label(deployment, key)
-    };
-    strategy(deployment).is_some_and(Strategy::needs_gpu)
-        && world.pods.iter().any(|pod| is_of(names::REVISION, pod) && is_of(names::STRATEGY, pod))
+    strategy(deployment).is_some_and(Strategy::needs_gpu) && world.pods.iter().any(|pod| is_of(pod, deployment))
 }
 
-/// Pods of a Deployment. What its status says may be older than its spec: never more ready than asked for.
-pub(super) fn count(deployment: &Deployment) -> Count {
+/// Whether a pod is of the revision and strategy of a Deployment.
+fn is_of(pod: &Pod, deployment: &Deployment) -> bool {
+    let has = |key: &str| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)) == label(deployment, key);
+    has(names::REVISION) && has(names::STRATEGY)
+}
+
+/// Pods of a Deployment. Its status may be older than its spec, and than what is known of its pods: of one that was evicted
+/// a moment ago it still says that it is ready, and another would be given up in its place. Ready are no more than were
+/// asked for, and no more than are seen to be.
+pub(super) fn count(deployment: &Deployment, pods: &[Pod]) -> Count {
     let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
-    let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+    let said = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+    let seen = pods.iter().filter(|pod| is_of(pod, deployment) && pods::is_ready(pod)).count();
+    let ready = said.min(i32::try_from(seen).unwrap_or(i32::MAX));
     Count { replicas, ready: ready.clamp(0, replicas.max(0)) }
 }

@@ -67,6 +67,13 @@ pub fn read(
     pods.iter().filter_map(|pod| one(pod, attested, leaving, revision, now)).collect()
 }
 
+/// Whether it takes requests: one that was told to end takes no new ones.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|one| one.type_ == "Ready" && one.status == "True") && pod.metadata.deletion_timestamp.is_none()
+}
+
 fn one(
     pod: &Pod,
     attested: &BTreeMap<String, PodStatus>,
@@ -99,7 +106,7 @@ fn one(
         strategy,
         is_new: labels.get(names::REVISION).is_some_and(|one| one == revision),
         scheduled,
-        ready: is_true("Ready") && end.is_none(),
+        ready: is_ready(pod),
         ending: end.is_some(),
         unscheduled_since: if scheduled { None } else { created.or_else(refused) },
         leaving: is_late || node.is_some_and(|node| leaving.contains(node)),

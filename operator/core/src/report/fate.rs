@@ -9,6 +9,7 @@ use crate::{
         CRASH_LOOP_BACK_OFF, IMAGE_PULL_BACK_OFF, LOADING, NOT_READY, OOM_KILLED, UNSCHEDULABLE,
     },
     build::CONTAINER,
+    place::pods::is_ready,
 };
 
 /// What became of a pod.
@@ -57,7 +58,7 @@ pub fn fate(pod: &Pod, attested: Option<&PodStatus>, now: Timestamp) -> Fate {
     let is_true = |type_: &str| condition(type_).is_some_and(|condition| condition.status == "True");
     let container = status
         .and_then(|status| status.container_statuses.as_ref()?.iter().find(|container| container.name == CONTAINER));
-    let (scheduled, ready) = (is_true("PodScheduled"), is_true("Ready"));
+    let (scheduled, ready) = (is_true("PodScheduled"), is_ready(pod));
     let ending = pod.metadata.deletion_timestamp.is_some();
     let unscheduled = condition("PodScheduled").filter(|condition| condition.status == "False").map(|condition| {
         let message = condition.message.clone().unwrap_or_default();
@@ -73,7 +74,7 @@ pub fn fate(pod: &Pod, attested: Option<&PodStatus>, now: Timestamp) -> Fate {
     Fate {
         name: pod.metadata.name.clone().unwrap_or_default(),
         scheduled,
-        ready: ready && !ending,
+        ready: is_ready(pod),
         ending,
         restarts: container.map_or(0, |container| container.restart_count),
         problem: problem.map(|problem| Problem { message: shorten(&problem.message), ..problem }),
