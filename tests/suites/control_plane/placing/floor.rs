@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
-use ocr_tests::cluster::{Watch, is_ready};
-use serde_json::Value;
+use ocr_tests::cluster::{Event, Watch, is_ready};
 
 use super::label;
 
@@ -17,8 +16,8 @@ pub struct Floor<'a> {
     least: BTreeMap<&'static str, i32>,
     /// Whether a pod is ready, by pool and by name.
     ready: BTreeMap<(String, String), bool>,
-    /// Fewest that a pool had.
-    fewest: BTreeMap<String, i32>,
+    /// Fewest that a pool had, and the event that left so few.
+    fewest: BTreeMap<String, (i32, String)>,
 }
 
 impl<'a> Floor<'a> {
@@ -45,11 +44,12 @@ impl<'a> Floor<'a> {
             .least
             .iter()
             .filter_map(|(pool, least)| {
-                let fewest = *self.fewest.get(*pool)?;
-                (fewest < *least).then(|| format!("{pool} had {fewest} ready pods, {least} are its floor"))
+                let (fewest, event) = self.fewest.get(*pool)?;
+                (fewest < least).then(|| format!("{pool} had {fewest} ready pods, {least} are its floor, {event}"))
             })
             .collect();
-        println!("{} events, with so many ready pods at least: {:?}", self.seen - from, self.fewest);
+        let fewest: BTreeMap<_, _> = self.fewest.iter().map(|(pool, (fewest, _))| (pool, fewest)).collect();
+        println!("{} events, with so many ready pods at least: {fewest:?}", self.seen - from);
         ensure!(below.is_empty(), "{}", below.join("; "));
         Ok(())
     }
@@ -57,18 +57,21 @@ impl<'a> Floor<'a> {
     fn read(&mut self) -> anyhow::Result<()> {
         for event in self.watch.events(self.seen)? {
             self.seen += 1;
-            self.note(&event.object, event.is_gone);
+            self.note(&event);
         }
         Ok(())
     }
 
-    fn note(&mut self, pod: &Value, is_gone: bool) {
+    fn note(&mut self, Event { object: pod, is_gone, at }: &Event) {
         let pool = label(pod, "ocrpool.dev/pool").to_owned();
         let name = pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let event = format!("since {name} was seen at {at}");
         self.ready.insert((pool.clone(), name), !is_gone && is_ready(pod));
         let ready = self.ready.iter().filter(|((of, _), is_ready)| *of == pool && **is_ready).count();
         let ready = i32::try_from(ready).unwrap_or(i32::MAX);
-        let fewest = self.fewest.entry(pool).or_insert(ready);
-        *fewest = ready.min(*fewest);
+        let before = self.fewest.get(&pool).map_or(i32::MAX, |(fewest, _)| *fewest);
+        if ready < before {
+            self.fewest.insert(pool, (ready, event));
+        }
     }
 }
