@@ -1,6 +1,6 @@
 //! From the world to what the planner must know, and from what it decides to Deployments.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -13,7 +13,7 @@ use crate::{
     build::names,
     place::{
         self, Decision, OldCell, Situation,
-        nodes::{NodeFacts, Standing},
+        nodes::{NodeFacts, NodeReader, Standing},
         pods, remember,
         supply::{held, supply},
     },
@@ -75,9 +75,14 @@ pub(super) fn place(world: &World<'_>, pool: &ValidPool, cells: &Cells<'_>) -> D
         cells.old.iter().map(|one| OldCell { strategy: strategy(one), count: count(one, world.pods) }).collect();
 
     let placement = &pool.revision.runs.placement;
-    let nodes: Option<Vec<NodeFacts>> = world
-        .nodes
-        .map(|nodes| nodes.iter().map(|node: &std::sync::Arc<Node>| place::nodes::read(node, placement)).collect());
+    // Where no strategy needs a GPU, other nodes than those that its pods are on say nothing.
+    let needs_gpu = pool.strategies.iter().any(|strategy| strategy.needs_gpu());
+    let homes: BTreeSet<&str> = world.pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect();
+    let is_telling =
+        |node: &&Arc<Node>| needs_gpu || node.metadata.name.as_deref().is_some_and(|name| homes.contains(name));
+    let reader = NodeReader::new(placement);
+    let nodes: Option<Vec<NodeFacts>> =
+        world.nodes.map(|nodes| nodes.iter().filter(is_telling).map(|node| reader.read(node)).collect());
     let needs: Vec<(Strategy, u32)> =
         pool.strategies.iter().map(|strategy| (*strategy, pool.gpu_memory_mib(*strategy))).collect();
     let offers = nodes.as_ref().map(|nodes| {

@@ -84,20 +84,55 @@ impl NodeFacts {
     }
 }
 
-/// Reads a node for pods of GPU strategies that are placed like this. Whether it is [`Standing::Leaving`] is the same
-/// for pods of `cpu`.
-#[must_use]
-pub fn read(node: &Node, placement: &PodPlacement) -> NodeFacts {
-    let resource = &placement.gpu_resource;
-    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref()?.get(resource));
-    let names = products(&placement.gpu_products);
-    let product = label_of(node, &label(resource, "product"));
-    NodeFacts {
-        name: node.metadata.name.clone().unwrap_or_default(),
-        standing: standing(node, placement),
-        gpus: allocatable.map_or(0, |amount| whole(&amount.0)),
-        is_wanted: names.is_empty() || product.is_some_and(|product| names.iter().any(|name| name == product)),
-        memory: memory(node, resource),
+/// Reads nodes for pods that are placed in one way. What is the same for all nodes is made once: there may be hundreds.
+pub struct NodeReader<'a> {
+    placement: &'a PodPlacement,
+    /// Names of products that are wanted; any if there are none.
+    products: Vec<String>,
+    /// Names of labels.
+    product: String,
+    memory: String,
+    replicas: String,
+}
+
+impl<'a> NodeReader<'a> {
+    #[must_use]
+    pub fn new(placement: &'a PodPlacement) -> Self {
+        let label = |what| label(&placement.gpu_resource, what);
+        Self {
+            placement,
+            products: products(&placement.gpu_products),
+            product: label("product"),
+            memory: label("memory"),
+            replicas: label("replicas"),
+        }
+    }
+
+    /// Reads a node for pods of GPU strategies. Whether it is [`Standing::Leaving`] is the same for pods of `cpu`.
+    #[must_use]
+    pub fn read(&self, node: &Node) -> NodeFacts {
+        let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+        let gpus = allocatable.and_then(|all| all.get(&self.placement.gpu_resource));
+        let product = label_of(node, &self.product);
+        let is_named = || product.is_some_and(|product| self.products.iter().any(|name| name == product));
+        NodeFacts {
+            name: node.metadata.name.clone().unwrap_or_default(),
+            standing: standing(node, self.placement),
+            gpus: gpus.map_or(0, |amount| whole(&amount.0)),
+            is_wanted: self.products.is_empty() || is_named(),
+            memory: self.memory(node),
+        }
+    }
+
+    fn memory(&self, node: &Node) -> GpuMemory {
+        let Some(memory) = label_of(node, &self.memory) else { return GpuMemory::Unknown };
+        // Both numbers as the scheduler reads them: decimal, 64 bits.
+        let replicas = label_of(node, &self.replicas).map_or(Ok(1), str::parse::<i64>);
+        match (memory.parse::<i64>(), replicas) {
+            // 0: a resource that cannot be shared, such as a MIG device that is no whole one.
+            (Ok(memory), Ok(replicas)) if replicas <= MOST_SHARERS => GpuMemory::Shared(memory, replicas.max(1)),
+            _ => GpuMemory::Unusable,
+        }
     }
 }
 
@@ -109,17 +144,6 @@ fn label_of<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
 pub(super) fn whole(quantity: &str) -> i32 {
     let units = quantity.parse::<Quantity>().map_or(0, |quantity| quantity.thousandths() / 1000);
     i32::try_from(units).unwrap_or(i32::MAX)
-}
-
-fn memory(node: &Node, resource: &str) -> GpuMemory {
-    let Some(memory) = label_of(node, &label(resource, "memory")) else { return GpuMemory::Unknown };
-    // Both numbers as the scheduler reads them: decimal, 64 bits.
-    let replicas = label_of(node, &label(resource, "replicas")).map_or(Ok(1), str::parse::<i64>);
-    match (memory.parse::<i64>(), replicas) {
-        // 0: a resource that cannot be shared, such as a MIG device that is no whole one.
-        (Ok(memory), Ok(replicas)) if replicas <= MOST_SHARERS => GpuMemory::Shared(memory, replicas.max(1)),
-        _ => GpuMemory::Unusable,
-    }
 }
 
 fn standing(node: &Node, placement: &PodPlacement) -> Standing {
@@ -203,6 +227,10 @@ mod tests {
         });
         merge(&mut whole, patch);
         serde_json::from_value(whole).unwrap()
+    }
+
+    fn read(node: &Node, placement: &PodPlacement) -> NodeFacts {
+        NodeReader::new(placement).read(node)
     }
 
     fn facts_for(placement: &Value, patch: &Value) -> NodeFacts {

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Node, PodSpec};
 use ocrpool_core::{
     api::Strategy,
     build,
-    place::nodes::{self, Standing},
+    place::nodes::{NodeReader, Standing},
 };
 use serde_json::{Value, json};
 
@@ -137,9 +137,10 @@ fn the_planner_and_the_scheduler_agree_on_every_node() {
             placement["tolerations"] = json!([toleration]);
         }
         let pool = valid(&json!({"placement": placement, "strategies": ["gpu-fp16", "gpu-int8", "cpu"]}));
+        let reader = NodeReader::new(&pool.revision.runs.placement);
         for _ in 0..100 {
             let node = odd_node(&mut random, resource);
-            let facts = nodes::read(&node, &pool.revision.runs.placement);
+            let facts = reader.read(&node);
             for strategy in [Strategy::GpuFp16, Strategy::GpuInt8] {
                 let pod = build::deployment(&pool, strategy, 1).spec.unwrap().template.spec.unwrap();
                 let planned = facts.standing == Standing::Open && facts.suits(pool.gpu_memory_mib(strategy));

@@ -9,7 +9,7 @@ use ocrpool_core::{
     build,
     place::{
         self, Decision, OldCell, Situation,
-        nodes::{self, NodeFacts, Standing},
+        nodes::{NodeFacts, NodeReader, Standing},
         pods::PodFacts,
         remember,
         supply::{Held, Supply, supply},
@@ -98,7 +98,7 @@ impl Cluster {
         let node: Node =
             self.world.nodes[index].node(&format!("n{index}"), self.world.resource, &self.conditions[index]);
         let open = self.templates.iter().map(|template| may_go(template, &node)).collect();
-        (nodes::read(&node, &self.pool.revision.runs.placement), open)
+        (NodeReader::new(&self.pool.revision.runs.placement).read(&node), open)
     }
 
     fn look_again(&mut self, index: usize) {
