@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io::IsTerminal as _, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -123,7 +123,7 @@ fn operate(settings: Run) -> anyhow::Result<()> {
     );
     match settings.log_format {
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
-        LogFormat::Text => log.init(),
+        LogFormat::Text => log.with_ansi(std::io::stdout().is_terminal()).init(),
     }
     let text = std::fs::read_to_string(&settings.config)
         .with_context(|| format!("cannot read the configuration {}", settings.config.display()))?;

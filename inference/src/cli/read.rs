@@ -75,6 +75,7 @@ impl ReadArgs {
         tracing_subscriber::fmt()
             .with_max_level(tracing::Level::WARN)
             .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
             .without_time()
             .with_target(false)
             .init();

@@ -103,6 +103,10 @@ pub fn load(
     }
     let libraries = Libraries::of(&settings.networks.onnxruntime);
     let choice = choose(&settings.machine, &settings.wishes, libraries, &Needs::of(&manifest.memory))?;
+    for passed in choice.passed_over.iter().filter(|passed| Some(passed.strategy) == settings.wishes.strategy) {
+        let (strategy, reason) = (passed.strategy, passed.reason.as_str());
+        tracing::warn!(%strategy, reason, message = passed.message, "the strategy that is wanted is passed over");
+    }
     let int8 = settings.int8 && settings.machine.cpu.has_vnni() && recogniser.int8.is_some();
     let mut ladder = Ladder::new(&choice, int8);
 

@@ -9,16 +9,17 @@ use crate::settings::{LogFormat, LogLevel, LogSettings};
 /// Starts the log of the process. Only the first call counts.
 pub fn init(settings: LogSettings) {
     let filter = EnvFilter::new(directives(settings.log_level));
+    let is_terminal = std::io::stdout().is_terminal();
     let json = match settings.log_format {
         LogFormat::Json => true,
         LogFormat::Text => false,
-        LogFormat::Auto => !std::io::stdout().is_terminal(),
+        LogFormat::Auto => !is_terminal,
     };
     let registry = tracing_subscriber::registry().with(filter);
     let started = if json {
         registry.with(fmt::layer().json().flatten_event(true).with_current_span(false)).try_init()
     } else {
-        registry.with(fmt::layer()).try_init()
+        registry.with(fmt::layer().with_ansi(is_terminal)).try_init()
     };
     if started.is_ok() {
         std::panic::set_hook(Box::new(log_panic));
