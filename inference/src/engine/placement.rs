@@ -112,6 +112,16 @@ mod tests {
         assert_eq!(placement.share_of("TensorrtExecutionProvider"), (0.0, 0.0));
     }
 
+    /// What ONNX Runtime 1.31.1 wrote of two runs of the orientation network, cut to its first three nodes.
+    #[test]
+    fn a_real_record_is_understood() {
+        let record = include_bytes!("../../../tests/recorded/onnxruntime-profile.json");
+        let placement = Placement::of_profile(record).unwrap();
+        let cpu = placement.providers["CPUExecutionProvider"];
+        assert_eq!((placement.providers.len(), cpu.nodes), (1, 3));
+        assert!((cpu.seconds - 0.000_938).abs() < 1e-9, "{}", cpu.seconds);
+    }
+
     #[test]
     fn networks_are_added_and_nothing_has_no_share() {
         let mut sum = Placement::default();
