@@ -62,8 +62,9 @@ fn drivers() -> anyhow::Result<()> {
         (&["DEVICES=1", "LOST=0"], 0, "cpu", "cpu", Some("NoGpu: GPU 0: ")),
         (&["INIT=9"], 0, "cpu", "cpu", Some("NoGpu: the NVIDIA driver does not answer: ")),
         (
+            // Of two parts CUDA sees the first.
             &["MIG=2"],
-            2,
+            1,
             "cpu",
             "cpu",
             Some(

@@ -8,8 +8,8 @@ use nvml_wrapper::{Device, Nvml, error::NvmlError};
 /// What the driver says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gpus {
-    /// The GPUs that this process can see, in the order of their bus addresses, which is that of CUDA where
-    /// `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`.
+    /// The GPUs that CUDA can use in this process, in the order of their bus addresses, which is that of CUDA where
+    /// `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`, as in our images and pods.
     pub devices: Vec<Gpu>,
     pub driver: Option<Driver>,
     /// Why there is no GPU, or what is wrong with one that is not in `devices`.
@@ -73,7 +73,23 @@ pub fn gpus(path: &Path) -> Gpus {
             Err(error) => problems.push(format!("GPU {index}: {error}")),
         }
     }
+    let (devices, unseen) = as_cuda_counts(devices);
+    if unseen > 0 {
+        problems.push(format!("CUDA sees one part of a GPU and nothing beside it: {unseen} more are of no use here"));
+    }
     Gpus { devices, driver: Some(driver), problem: (!problems.is_empty()).then(|| problems.join("; ")) }
+}
+
+/// The devices that a process that uses CUDA can see, and how many it cannot: where there is a part of a GPU, the first
+/// part alone (MIG User Guide, CUDA device enumeration).
+fn as_cuda_counts(devices: Vec<Gpu>) -> (Vec<Gpu>, usize) {
+    let all = devices.len();
+    let seen = match devices.iter().find(|gpu| gpu.mig) {
+        Some(part) => vec![part.clone()],
+        None => devices,
+    };
+    let unseen = all - seen.len();
+    (seen, unseen)
 }
 
 fn none(problem: String) -> Gpus {
@@ -113,6 +129,21 @@ fn describe(device: &Device<'_>, whole: &Device<'_>, mig: bool) -> Result<Gpu, N
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_parts_of_gpus_cuda_sees_the_first_and_nothing_else() {
+        let gpu = |name: &str, mig| Gpu { name: name.to_owned(), mig, ..Gpu::default() };
+        let seen = |devices: &[Gpu]| {
+            let (seen, unseen) = as_cuda_counts(devices.to_vec());
+            (seen.into_iter().map(|gpu| gpu.name).collect::<Vec<_>>().join(" "), unseen)
+        };
+        let (whole, other, part, next) =
+            (gpu("whole", false), gpu("other", false), gpu("part", true), gpu("next", true));
+        assert_eq!(seen(&[]), (String::new(), 0));
+        assert_eq!(seen(&[whole.clone(), other.clone()]), ("whole other".to_owned(), 0));
+        assert_eq!(seen(std::slice::from_ref(&part)), ("part".to_owned(), 0));
+        assert_eq!(seen(&[whole, part, next, other]), ("part".to_owned(), 3));
+    }
 
     #[test]
     fn without_the_library_there_is_no_gpu_and_the_reason_names_it() {
