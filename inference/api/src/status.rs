@@ -49,9 +49,12 @@ pub struct Hardware {
     pub gpu_count: u32,
     /// Free memory of the GPU that has most of it.
     pub gpu_memory_gb: f64,
-    /// The GPUs that this process can see, in the order in which CUDA counts them.
+    /// The GPUs that CUDA can use in this process, in the order in which it counts them.
     #[serde(default)]
     pub gpus: Vec<Gpu>,
+    /// Seconds since they were looked at: at the start, after each load, and after a minute where somebody asks.
+    #[serde(default)]
+    pub gpus_age_seconds: u64,
     /// Version of the NVIDIA driver; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_driver: Option<String>,
@@ -206,4 +209,8 @@ pub struct MemoryStatus {
     /// Limit of the cgroup; absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_bytes: Option<u64>,
+    /// Most memory that the cgroup ever used, decode processes and pages of files included; absent where there is no limit,
+    /// or the kernel does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup_peak_bytes: Option<u64>,
 }

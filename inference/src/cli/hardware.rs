@@ -185,8 +185,13 @@ mod tests {
     }
 
     fn machine(gpus: Gpus) -> Machine {
-        let memory = Memory { total: 8 << 30, limit: None, available: 7 << 30 };
-        Machine { gpus, cpu: Cpu { threads: 2, threads_source: "cgroup", instructions: vec!["avx2"] }, memory }
+        let memory = Memory { total: 8 << 30, limit: None, available: 7 << 30, peak: None };
+        Machine {
+            gpus,
+            cpu: Cpu { threads: 2, threads_source: "cgroup", instructions: vec!["avx2"] },
+            memory,
+            ..Machine::default()
+        }
     }
 
     fn needs() -> Needs {

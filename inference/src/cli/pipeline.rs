@@ -2,8 +2,9 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
+    time::Instant,
 };
 
 use ocr_api::status::{self, EngineStatus, ModelStatus, SandboxStatus};
@@ -11,7 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     decode::PoolSettings,
-    hardware::{self, Driver, Gpu, Gpus, Machine},
+    hardware::{self, Driver, Gpu, LatestGpus, Machine},
     meter::Meter,
     read::{self, GoldenSettings, GpuSettings, Limits, NetworkSettings, Networks, Reader, ReaderSettings},
     serve::{Backend, LoadError, Loader, Progress, ReaderBackend},
@@ -95,8 +96,7 @@ pub struct PipelineLoader {
     pipeline: PipelineSettings,
     max_body_bytes: u64,
     documents: usize,
-    /// Looked at once: asking the driver takes long.
-    gpus: OnceLock<Gpus>,
+    gpus: LatestGpus,
 }
 
 impl PipelineLoader {
@@ -104,11 +104,12 @@ impl PipelineLoader {
     #[must_use]
     pub fn new(settings: &ServeSettings) -> Self {
         let threads = settings.pipeline.engine.thread_count();
+        let nvml = settings.pipeline.engine.strategy.nvml.clone();
         Self {
             pipeline: settings.pipeline.clone(),
             max_body_bytes: settings.limits.max_body,
             documents: settings.limits.concurrency(threads),
-            gpus: OnceLock::new(),
+            gpus: LatestGpus::new(move || hardware::gpus(&nvml)),
         }
     }
 }
@@ -118,6 +119,7 @@ impl Loader for PipelineLoader {
         let failed = |error: &dyn std::error::Error| LoadError::Failed(error.to_string());
         let settings =
             reader_settings(&self.pipeline, self.max_body_bytes, self.documents).map_err(|error| failed(&error))?;
+        self.gpus.note(settings.machine.gpus.clone(), Instant::now());
         let reader =
             read::load(&settings, meter, &Handle::current(), &|stage| progress.stage(stage)).map_err(|error| {
                 match error {
@@ -135,14 +137,16 @@ impl Loader for PipelineLoader {
             recogniser: reader.recogniser().to_owned(),
             languages: settings.languages,
         };
+        // What the networks have taken of the GPU's memory is to be seen.
+        self.gpus.renew();
         let looked_at = reader.clone();
         Ok(Arc::new(ReaderBackend::new(reader, model, Box::new(move || look(&looked_at)))))
     }
 
     fn machine(&self) -> Machine {
         let (cpu, memory) = hardware::cpu_and_memory(usize::from(self.pipeline.engine.threads));
-        let gpus = self.gpus.get_or_init(|| hardware::gpus(&self.pipeline.engine.strategy.nvml)).clone();
-        Machine { gpus, cpu, memory }
+        let (gpus, gpus_age) = self.gpus.get(Instant::now());
+        Machine { gpus, gpus_age, cpu, memory }
     }
 }
 

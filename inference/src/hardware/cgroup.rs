@@ -12,6 +12,8 @@ pub struct CgroupLimits {
     /// Memory that the cgroup uses and the kernel cannot simply take back, in bytes: what is used without the pages of
     /// files that nobody has touched for long. The kubelet counts in the same way.
     pub working_set_bytes: u64,
+    /// The most memory that the cgroup ever used, in bytes, pages of files included; `None` where the kernel does not say.
+    pub peak_bytes: Option<u64>,
 }
 
 impl CgroupLimits {
@@ -44,6 +46,7 @@ fn unified(membership: &str, root: &Path) -> CgroupLimits {
         }),
         memory_bytes: least(&levels, |level| number(&level.join("memory.max"))),
         working_set_bytes: levels.first().map_or(0, |own| working_set(own, "memory.current", "inactive_file")),
+        peak_bytes: levels.first().and_then(|own| number(&own.join("memory.peak"))),
     }
 }
 
@@ -67,6 +70,7 @@ fn legacy(membership: &str, root: &Path) -> CgroupLimits {
         working_set_bytes: memory
             .first()
             .map_or(0, |own| working_set(own, "memory.usage_in_bytes", "total_inactive_file")),
+        peak_bytes: memory.first().and_then(|own| number(&own.join("memory.max_usage_in_bytes"))),
     }
 }
 
@@ -125,9 +129,15 @@ mod tests {
             ("cgroup/pod/container/cpu.max", "max 100000\n"),
             ("cgroup/pod/container/memory.max", "2147483648\n"),
             ("cgroup/pod/container/memory.current", "1000\n"),
+            ("cgroup/pod/container/memory.peak", "1200\n"),
             ("cgroup/pod/container/memory.stat", "anon 500\ninactive_file 300\nactive_file 200\n"),
         ]);
-        let expected = CgroupLimits { cpu_millicores: Some(1500), memory_bytes: Some(1 << 31), working_set_bytes: 700 };
+        let expected = CgroupLimits {
+            cpu_millicores: Some(1500),
+            memory_bytes: Some(1 << 31),
+            working_set_bytes: 700,
+            peak_bytes: Some(1200),
+        };
         assert_eq!(limits, expected);
         assert_eq!(limits.cores(), Some(2));
     }
@@ -140,10 +150,16 @@ mod tests {
             ("cgroup/cpu/c/cpu.cfs_period_us", "100000\n"),
             ("cgroup/memory/m/memory.limit_in_bytes", "1073741824\n"),
             ("cgroup/memory/m/memory.usage_in_bytes", "7\n"),
+            ("cgroup/memory/m/memory.max_usage_in_bytes", "8\n"),
             ("cgroup/memory/m/memory.stat", "inactive_file 1\ntotal_inactive_file 2\n"),
             ("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
         ]);
-        let expected = CgroupLimits { cpu_millicores: Some(500), memory_bytes: Some(1 << 30), working_set_bytes: 5 };
+        let expected = CgroupLimits {
+            cpu_millicores: Some(500),
+            memory_bytes: Some(1 << 30),
+            working_set_bytes: 5,
+            peak_bytes: Some(8),
+        };
         assert_eq!(limits, expected);
         assert_eq!(limits.cores(), Some(1), "a part of a core is still one thread");
     }

@@ -11,6 +11,9 @@ pub struct Memory {
     pub limit: Option<u64>,
     /// Of `total`, what can still be taken.
     pub available: u64,
+    /// The most that the cgroup ever used, all its processes and pages of files together; `None` where there is no limit,
+    /// or the kernel does not say.
+    pub peak: Option<u64>,
 }
 
 /// The facts from what was read.
@@ -26,6 +29,7 @@ pub(super) fn describe(limits: CgroupLimits, meminfo: &str) -> Memory {
         total: limit.unwrap_or(total),
         limit,
         available: limit.map_or(available, |limit| limit.saturating_sub(limits.working_set_bytes).min(available)),
+        peak: limits.peak_bytes.filter(|_| limit.is_some()),
     }
 }
 
@@ -37,18 +41,26 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     fn memory(limit: Option<u64>) -> Memory {
-        let limits = CgroupLimits { memory_bytes: limit, working_set_bytes: GIB, ..CgroupLimits::default() };
+        let limits = CgroupLimits {
+            memory_bytes: limit,
+            working_set_bytes: GIB,
+            peak_bytes: Some(2 * GIB),
+            ..CgroupLimits::default()
+        };
         describe(limits, MEMINFO)
     }
 
     #[test]
     fn memory_is_the_containers_not_the_hosts() {
-        assert_eq!(memory(Some(4 * GIB)), Memory { total: 4 * GIB, limit: Some(4 * GIB), available: 3 * GIB });
+        assert_eq!(
+            memory(Some(4 * GIB)),
+            Memory { total: 4 * GIB, limit: Some(4 * GIB), available: 3 * GIB, peak: Some(2 * GIB) }
+        );
     }
 
     #[test]
     fn a_limit_above_the_machine_is_none() {
-        let all = Memory { total: 16 * GIB, limit: None, available: 8 * GIB };
+        let all = Memory { total: 16 * GIB, limit: None, available: 8 * GIB, peak: None };
         assert_eq!([memory(None), memory(Some(16 * GIB)), memory(Some(17 * GIB))], [all; 3]);
     }
 

@@ -2,17 +2,19 @@
 
 mod cgroup;
 mod cpu;
+mod latest;
 mod memory;
 mod nvml;
 mod pressure;
 
 pub use cgroup::{CgroupLimits, cgroup_limits};
 pub use cpu::Cpu;
+pub use latest::LatestGpus;
 pub use memory::Memory;
 pub use nvml::{Driver, Gpu, Gpus, gpus};
 pub use pressure::Pressure;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use ocr_api::status;
 
@@ -22,6 +24,8 @@ const GIB: f64 = 1_073_741_824.0;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
     pub gpus: Gpus,
+    /// How long ago they were looked at.
+    pub gpus_age: Duration,
     pub cpu: Cpu,
     pub memory: Memory,
 }
@@ -47,13 +51,13 @@ pub fn memory_in_use() -> Option<(u64, u64)> {
 #[must_use]
 pub fn look(nvml: &Path, threads: usize) -> Machine {
     let (cpu, memory) = cpu_and_memory(threads);
-    Machine { gpus: gpus(nvml), cpu, memory }
+    Machine { gpus: gpus(nvml), gpus_age: Duration::ZERO, cpu, memory }
 }
 
 impl From<&Machine> for status::Hardware {
     #[expect(clippy::cast_precision_loss, reason = "bytes of memory, shown in GiB")]
     fn from(machine: &Machine) -> Self {
-        let Machine { gpus, cpu, memory } = machine;
+        let Machine { gpus, gpus_age, cpu, memory } = machine;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let most_free = gpus.devices.iter().map(|gpu| gpu.free).max().unwrap_or(0);
         let gpu = |(index, gpu): (usize, &Gpu)| status::Gpu {
@@ -69,6 +73,7 @@ impl From<&Machine> for status::Hardware {
             gpu_count: count(gpus.devices.len()),
             gpu_memory_gb: most_free as f64 / GIB,
             gpus: gpus.devices.iter().enumerate().map(gpu).collect(),
+            gpus_age_seconds: gpus_age.as_secs(),
             gpu_driver: gpus.driver.as_ref().map(|driver| driver.version.clone()),
             gpu_problem: gpus.problem.clone(),
             cpu_ram_gb: memory.total as f64 / GIB,

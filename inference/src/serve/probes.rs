@@ -119,6 +119,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json<PodStatus> {
             peak_resident_bytes: memory.peak_resident_bytes,
             load_peak_bytes: app.load.peak_bytes(),
             limit_bytes: machine.memory.limit,
+            cgroup_peak_bytes: machine.memory.peak,
         },
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::hardware::{Cpu, Gpus, Memory};
+use crate::hardware::{Gpus, Memory};
 
 const MIB: u64 = 1 << 20;
 
@@ -30,8 +30,8 @@ fn machine(devices: &[Device], cuda: (u32, u32), available_mib: u64) -> Machine 
     let driver = Some(Driver { version: "580.65".to_owned(), cuda });
     Machine {
         gpus: Gpus { devices: devices.iter().map(gpu).collect(), driver, problem: None },
-        cpu: Cpu::default(),
         memory: Memory { available: available_mib * MIB, ..Memory::default() },
+        ..Machine::default()
     }
 }
 

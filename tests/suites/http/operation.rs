@@ -98,7 +98,22 @@ pub fn status(server: &Server) -> anyhow::Result<()> {
     ensure!(model.model == server.api().read(text_pdf(1))?.model, "{model:?}");
     ensure!(status.sandbox.seccomp && status.sandbox.processes > 0, "{:?}", status.sandbox);
     ensure!(status.hardware.cpu_threads > 0 && status.hardware.cpu_ram_gb > 0.0, "{:?}", status.hardware);
-    ensure!(status.engine.execution_provider.to_lowercase().contains("cpu"), "{:?}", status.engine);
+    let engine = status.engine;
+    ensure!(engine.execution_provider == "CPUExecutionProvider" && engine.device == "cpu", "{engine:?}");
+    ensure!((engine.strategy.as_str(), engine.strategy_wanted.as_str()) == ("cpu", "auto"), "{engine:?}");
+    ensure!(
+        engine.profile.as_deref() == Some("full") && ["fp32", "int8"].contains(&engine.precision.as_str()),
+        "{engine:?}"
+    );
+    ensure!((engine.provider_nodes, engine.provider_time) == (1.0, 1.0), "{engine:?}");
+    ensure!(engine.detect_threads >= status.hardware.cpu_threads && engine.places > 0, "{engine:?}");
+    let golden = engine.golden;
+    ensure!(golden.pages > 0 && golden.characters > 100 && golden.max_error_percent > 0.0, "{golden:?}");
+    ensure!(golden.error_percent <= golden.max_error_percent, "{golden:?}");
+    let (load, warm_up) = (status.load.elapsed_seconds, status.load.warm_up_seconds.context("no seconds of warm-up")?);
+    ensure!(warm_up > 0.0 && warm_up < load, "{warm_up} s of {load} s");
+    let of_load = status.memory.load_peak_bytes;
+    ensure!(of_load > 0 && of_load <= status.memory.peak_resident_bytes, "{:?}", status.memory);
     ensure!(status.memory.peak_resident_bytes >= status.memory.resident_bytes, "{:?}", status.memory);
     ensure!(!status.work.draining && status.work.pages > 0, "{:?}", status.work);
     Ok(())
@@ -207,8 +222,9 @@ pub fn recorded(server: &Server) -> anyhow::Result<()> {
     let real = server.admin().get("/status")?.json()?;
     let (recorded, real) = (fields("", &recorded), fields("", &real));
     // Where there is a limit of memory depends on the machine.
-    let differ: Vec<&String> =
-        recorded.symmetric_difference(&real).filter(|field| !field.starts_with("/memory/limit_bytes")).collect();
+    let of_limit =
+        |field: &str| ["/memory/limit_bytes", "/memory/cgroup_peak_bytes"].iter().any(|one| field.starts_with(one));
+    let differ: Vec<&String> = recorded.symmetric_difference(&real).filter(|field| !of_limit(field)).collect();
     ensure!(differ.is_empty(), "only one of the recording and the server has {differ:?}");
     Ok(())
 }

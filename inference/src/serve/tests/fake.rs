@@ -251,7 +251,7 @@ impl Loader for FakeLoader {
     fn machine(&self) -> Machine {
         Machine {
             cpu: Cpu { threads: 2, ..Cpu::default() },
-            memory: Memory { total: 4 << 30, limit: Some(2 << 30), available: 1 << 30 },
+            memory: Memory { total: 4 << 30, limit: Some(2 << 30), available: 1 << 30, peak: None },
             ..Machine::default()
         }
     }
