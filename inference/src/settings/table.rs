@@ -4,18 +4,24 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Args, Command};
 
-use super::ServeSettings;
+use super::{PipelineSettings, ServeSettings};
 
 /// Every setting of `ocr serve` as a Markdown document. `docs/settings.md` holds it; a test keeps the two equal.
 #[must_use]
 pub fn settings_table() -> String {
     let command = ServeSettings::augment_args(Command::new("serve"));
-    let mut text = String::from(
+    let of_read = PipelineSettings::augment_args(Command::new("read"));
+    let mut headings: Vec<_> =
+        of_read.get_arguments().filter_map(Arg::get_help_heading).map(|one| format!("*{one}*")).collect();
+    headings.dedup();
+    let last = headings.pop().unwrap_or_default();
+    let mut text = format!(
         "# Settings\n\n\
-         Each setting of `ocr serve` is a flag and a variable; the flag wins. Those under *Files*, *Model*, *Engine*, \
-         *Documents* and *Decode processes* are settings of `ocr read` too. A variable that starts with `OCR_` and is \
-         not listed here stops the start, except those that Kubernetes injects for Services.\n\n\
+         Each setting of `ocr serve` is a flag and a variable; the flag wins. Those under {} and {last} are settings of \
+         `ocr read` too. A variable that starts with `OCR_` and is not listed here stops the start, except those that \
+         Kubernetes injects for Services.\n\n\
          This file is generated: `ocr docs settings > docs/settings.md`.\n",
+        headings.join(", "),
     );
     let mut heading = "";
     for arg in command.get_arguments() {
