@@ -95,7 +95,7 @@ impl Meter {
             step_downs: IntCounterVec::new(
                 Opts::new(
                     "ocr_strategies_passed_over_total",
-                    "Strategies that were tried and are not used, by the reason",
+                    "Strategies that were asked for or tried and are not used, by the reason",
                 ),
                 &["reason"],
             )?,
@@ -104,8 +104,8 @@ impl Meter {
         })
     }
 
-    /// Notes a strategy that was tried and is not used.
-    pub fn stepped_down(&self, reason: &str) {
+    /// Notes a strategy that is not used.
+    pub fn passed_over(&self, reason: &str) {
         self.step_downs.with_label_values(&[reason]).inc();
     }
 

@@ -7,12 +7,16 @@ use std::{
     sync::Arc,
 };
 
-use ocr_api::{golden as built_in, status::GoldenStatus};
+use ocr_api::{ErrorDetail, golden as built_in, status::GoldenStatus};
 
-use super::{Reader, networks::Networks, self_test};
+use super::{
+    Inner,
+    networks::Networks,
+    trial::{self, MOST_PAGES, TrialError},
+};
+use crate::engine::EngineError;
 
-/// Most pages of a folder, most bytes of a file there: what a ConfigMap holds, and a start does not wait for.
-const MOST_PAGES: usize = 32;
+/// Most bytes of a file of a folder: what a ConfigMap holds.
 const MOST_BYTES: u64 = 1 << 20;
 /// Most bytes of a page's text: comparing takes time by its square. A full page has 5,000.
 const MOST_TEXT_BYTES: u64 = 32 << 10;
@@ -41,10 +45,26 @@ pub enum GoldenError {
         "{error_percent:.2} % of the golden pages' characters are read wrongly, {limit:.2} % are allowed (worst: {worst})"
     )]
     TooMany { error_percent: f64, limit: f64, worst: String },
+    #[error("the golden page {name} cannot be decoded ({cause}); replace the file, or take it away with its text")]
+    Undecodable { name: String, cause: String },
     #[error("the golden page {name} could not be read: {cause}; replace it")]
     Page { name: String, cause: String },
+    /// Nothing that the page or its text is to blame for.
+    #[error("the golden page {name} was not read: {error}")]
+    Engine { name: String, error: EngineError },
     #[error("golden pages in {}: {cause}", folder.display())]
     Folder { folder: PathBuf, cause: String },
+}
+
+impl GoldenError {
+    fn of(name: &str, error: TrialError) -> Self {
+        let name = name.to_owned();
+        match error {
+            TrialError::Engine(error) => Self::Engine { name, error },
+            TrialError::Decode(detail) => Self::Undecodable { name, cause: detail.message },
+            TrialError::Page(cause) => Self::Page { name, cause },
+        }
+    }
 }
 
 /// The pages of a folder, by name.
@@ -69,7 +89,7 @@ pub(super) fn pages_of(folder: &Path) -> Result<Vec<GoldenPage>, GoldenError> {
     if images.is_empty() {
         return Err(failed("there is no image and no PDF; put some there, each with its text as NAME.txt".to_owned()));
     }
-    if images.len() > MOST_PAGES {
+    if count(images.len()) > u64::from(MOST_PAGES) {
         return Err(failed(format!("{} pages are more than {MOST_PAGES}; take some away", images.len())));
     }
     let read = |path: &Path, most: u64| -> Result<Vec<u8>, GoldenError> {
@@ -89,12 +109,34 @@ pub(super) fn pages_of(folder: &Path) -> Result<Vec<GoldenPage>, GoldenError> {
     images.into_iter().map(page).collect()
 }
 
+/// Decodes every page of the folder, where there is one, and keeps none: no way of computing is to blame for pages that
+/// cannot be used.
+///
+/// # Errors
+/// Those of [`pages_of`]; if a page cannot be decoded, or the files have too many pages together.
+pub(super) async fn check(inner: &Inner) -> Result<(), GoldenError> {
+    let Some(folder) = &inner.golden.folder else { return Ok(()) };
+    let mut pages: u32 = 0;
+    for GoldenPage { name, bytes, .. } in pages_of(folder)? {
+        let undecodable = |detail: ErrorDetail| GoldenError::Undecodable { name: name.clone(), cause: detail.message };
+        let mut document = trial::open(inner, bytes).await.map_err(undecodable)?;
+        pages = pages.saturating_add(document.page_count);
+        if pages > MOST_PAGES {
+            let cause = format!("with {name} they are more than {MOST_PAGES} pages; take some away");
+            return Err(GoldenError::Folder { folder: folder.clone(), cause });
+        }
+        for index in 0..document.page_count {
+            document.page(index).await.map_err(undecodable)?;
+        }
+    }
+    Ok(())
+}
+
 /// Reads all golden pages with these networks.
 ///
 /// # Errors
 /// If a page cannot be read, or more characters are wrong than is allowed.
-pub(super) async fn read(reader: &Reader, networks: &Arc<Networks>) -> Result<GoldenStatus, GoldenError> {
-    let inner = &reader.inner;
+pub(super) async fn read(inner: &Arc<Inner>, networks: &Arc<Networks>) -> Result<GoldenStatus, GoldenError> {
     let mut pages: Vec<GoldenPage> = Vec::new();
     if built_in::LINES.iter().all(|line| inner.dictionary.can_write(line)) {
         pages.push(GoldenPage {
@@ -109,10 +151,9 @@ pub(super) async fn read(reader: &Reader, networks: &Arc<Networks>) -> Result<Go
     let mut status = GoldenStatus { max_error_percent: inner.golden.max_error_percent, ..GoldenStatus::default() };
     let mut worst = (0.0, String::new());
     for page in pages {
-        let read = self_test::text_of(reader, networks, page.bytes).await;
-        let text = read.map_err(|cause| GoldenError::Page { name: page.name.clone(), cause })?;
-        let (errors, characters) = errors(&page.text, &text);
-        status.pages += 1;
+        let read = trial::read(inner, networks, page.bytes).await.map_err(|error| GoldenError::of(&page.name, error))?;
+        let (errors, characters) = errors(&page.text, &read.text);
+        status.pages += read.pages;
         status.characters += characters;
         status.errors += errors;
         let percent = percent(errors, characters);
@@ -133,8 +174,11 @@ pub(super) async fn read(reader: &Reader, networks: &Arc<Networks>) -> Result<Go
 fn errors(truth: &str, read: &str) -> (u64, u64) {
     let characters = |text: &str| text.split_whitespace().collect::<String>();
     let (truth, read) = (characters(truth), characters(read));
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     (count(strsim::levenshtein(&truth, &read)), count(truth.chars().count()))
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Of nothing, what is wrong is all.

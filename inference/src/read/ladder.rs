@@ -13,11 +13,10 @@ use super::{
     load::LoadError,
     networks::{Attempt, Networks, OpenError},
     self_test,
+    trial::TrialError,
 };
 use crate::{
-    allocator,
     engine::EngineError,
-    hardware::Pressure,
     strategy::{Choice, PassedOver, Reason},
 };
 
@@ -68,20 +67,40 @@ pub(super) enum Unfit {
     )]
     Elsewhere { provider: &'static str, share: f64 },
     #[error("the self-test failed: {0}")]
-    SelfTest(String),
+    SelfTest(TrialError),
     #[error(transparent)]
     Golden(#[from] GoldenError),
 }
 
 impl Unfit {
+    /// What failed on the way to an answer says nothing of how well is read, so that it comes before what was read.
     fn reason(&self) -> Reason {
         match self {
-            Self::Open(OpenError::Engine(EngineError::OutOfMemory { .. })) => Reason::OutOfMemory,
-            Self::Open(OpenError::Engine(EngineError::Provider { .. })) => Reason::NoProvider,
-            Self::Open(_) | Self::SelfTest(_) => Reason::LoadFailed,
+            Self::Open(OpenError::Engine(error))
+            | Self::SelfTest(TrialError::Engine(error))
+            | Self::Golden(GoldenError::Engine { error, .. }) => reason_of(error),
+            Self::Open(OpenError::Bundle(_) | OpenError::NoSuchPrecision { .. })
+            | Self::SelfTest(TrialError::Decode(_) | TrialError::Page(_))
+            | Self::Golden(GoldenError::Undecodable { .. } | GoldenError::Folder { .. }) => Reason::LoadFailed,
             Self::Elsewhere { .. } => Reason::PartlyElsewhere,
-            Self::Golden(_) => Reason::GoldenError,
+            Self::Golden(GoldenError::TooMany { .. } | GoldenError::Page { .. }) => Reason::GoldenError,
         }
+    }
+}
+
+/// Why a way of computing is left whose networks failed with this.
+const fn reason_of(error: &EngineError) -> Reason {
+    match error {
+        EngineError::OutOfMemory { .. } => Reason::OutOfMemory,
+        EngineError::DeviceLost { .. } => Reason::DeviceLost,
+        EngineError::Provider { .. } => Reason::NoProvider,
+        EngineError::Library { .. }
+        | EngineError::Open { .. }
+        | EngineError::Run { .. }
+        | EngineError::Output { .. }
+        | EngineError::Closed
+        | EngineError::Full { .. }
+        | EngineError::Stopped => Reason::LoadFailed,
     }
 }
 
@@ -115,39 +134,28 @@ impl Reader {
 
     async fn try_out(&self, attempt: Attempt, opened: &(dyn Fn() + Sync)) -> Result<Arc<Networks>, Unfit> {
         let inner = Arc::clone(&self.inner);
-        let open = move || Networks::open(&inner.networks, &inner.bundle, &inner.recogniser, attempt, &inner.meter);
-        let outcome = tokio::task::spawn_blocking(open).await;
+        let outcome = tokio::task::spawn_blocking(move || (inner.open)(attempt)).await;
         let networks = Arc::new(outcome.map_err(|_| OpenError::Engine(EngineError::Closed))??);
+        self.inner.bound_trial(&networks);
         opened();
         let (share, _) = networks.share();
         if share < LEAST_SHARE {
             return Err(Unfit::Elsewhere { provider: networks.provider(), share });
         }
-        self_test::run(self, &networks).await.map_err(Unfit::SelfTest)?;
-        let golden = golden::read(self, &networks).await?;
+        self_test::run(&self.inner, &networks).await.map_err(Unfit::SelfTest)?;
+        let golden = golden::read(&self.inner, &networks).await?;
         self.inner.note_golden(golden);
         Ok(networks)
     }
 }
 
 impl Inner {
-    /// The networks that read now.
-    pub(super) fn running(&self) -> Option<Arc<Networks>> {
-        self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn set_running(&self, networks: Arc<Networks>) {
-        self.places.resize(self.places_for(&networks));
-        self.decode.memory().grow_to(self.memory_for_pages(&networks));
-        *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(networks);
-    }
-
     /// Notes why a way of computing is not used.
     fn pass_over(&self, attempt: Attempt, reason: Reason, message: &str) {
         let strategy = attempt.candidate.strategy;
         let precision = attempt.precision.name();
         tracing::warn!(%strategy, precision, reason = reason.as_str(), message, "strategy passed over");
-        self.meter.stepped_down(reason.as_str());
+        self.meter.passed_over(reason.as_str());
         let passed = PassedOver { strategy, reason, message: format!("{precision}: {message}") };
         self.passed_over.lock().unwrap_or_else(PoisonError::into_inner).push(passed);
     }
@@ -157,25 +165,7 @@ impl Reader {
     /// Leaves a way of computing that failed under a page, for the next one; the page is read there. `None` where there is
     /// no other. Whoever comes second finds the step done.
     pub(super) async fn step_down(&self, failed: &Arc<Networks>, error: &EngineError) -> Option<Arc<Networks>> {
-        let reason = match error {
-            EngineError::OutOfMemory { .. } => Reason::OutOfMemory,
-            _ => Reason::LoadFailed,
-        };
-        self.leave(failed, reason, &error.to_string()).await
-    }
-
-    /// Does what the pressure of memory asks for, in place of what was done before.
-    pub async fn relieve(&self, pressure: Pressure) {
-        let Some(networks) = self.inner.running() else { return };
-        if pressure >= Pressure::High {
-            allocator::give_back_free_blocks();
-        }
-        networks.lanes().for_each(|lane| lane.limit_batch((pressure >= Pressure::Higher).then_some(1)));
-        let places = if pressure >= Pressure::Highest { 1 } else { self.inner.places_for(&networks) };
-        self.inner.places.resize(places);
-        if pressure == Pressure::Critical {
-            self.leave(&networks, Reason::OutOfMemory, "memory came near its limit").await;
-        }
+        self.leave(failed, reason_of(error), &error.to_string()).await
     }
 
     /// Steps down whenever a page needs more memory than the present way of computing leaves it, while a later one leaves it
@@ -200,7 +190,8 @@ impl Reader {
         });
     }
 
-    async fn leave(&self, failed: &Arc<Networks>, reason: Reason, message: &str) -> Option<Arc<Networks>> {
+    /// Leaves a way of computing, if it is still in use, for the next one that works. `None` where there is no other.
+    pub(super) async fn leave(&self, failed: &Arc<Networks>, reason: Reason, message: &str) -> Option<Arc<Networks>> {
         let inner = &self.inner;
         let mut ladder = inner.ladder.lock().await;
         let now = inner.running()?;
@@ -231,53 +222,5 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::strategy::{Candidate, Profile, Strategy};
-
-    fn ladder(int8: bool) -> Ladder {
-        let cpu = |profile| Candidate { strategy: Strategy::Cpu(profile), gpu: None };
-        let candidates = vec![
-            Candidate { strategy: Strategy::GpuFp16, gpu: Some(0) },
-            cpu(Profile::Full),
-            cpu(Profile::Optimized),
-            cpu(Profile::Offload),
-        ];
-        Ladder::new(&Choice { candidates, passed_over: Vec::new() }, int8)
-    }
-
-    fn shown(ladder: &Ladder) -> Vec<String> {
-        let one = |attempt: &Attempt| format!("{} {}", attempt.candidate.strategy, attempt.precision.name());
-        ladder.left.iter().map(one).collect()
-    }
-
-    #[test]
-    fn bytes_come_before_floats_on_the_cpu_only() {
-        assert_eq!(shown(&ladder(false)), ["gpu-fp16 fp16", "cpu/full fp32", "cpu/optimized fp32", "cpu/offload fp32"]);
-        let with_bytes = shown(&ladder(true));
-        assert_eq!(with_bytes[..4], ["gpu-fp16 fp16", "cpu/full int8", "cpu/full fp32", "cpu/optimized int8"]);
-        assert_eq!(with_bytes.len(), 7);
-    }
-
-    #[test]
-    fn what_had_too_little_memory_is_not_tried_with_larger_numbers() {
-        let mut ladder = ladder(true);
-        ladder.left.pop_front();
-        let bytes = ladder.left.pop_front().unwrap();
-        ladder.leave_out_as_large(bytes);
-        let expected = ["cpu/optimized int8", "cpu/optimized fp32", "cpu/offload int8", "cpu/offload fp32"];
-        assert_eq!(shown(&ladder), expected);
-    }
-
-    #[test]
-    fn what_reads_badly_is_not_tried_with_less_memory() {
-        let mut ladder = ladder(true);
-        ladder.left.pop_front();
-        let bytes = ladder.left.pop_front().unwrap();
-        ladder.leave_out_alike(bytes);
-        assert_eq!(shown(&ladder), ["cpu/full fp32", "cpu/optimized fp32", "cpu/offload fp32"]);
-        let floats = ladder.left.pop_front().unwrap();
-        ladder.leave_out_alike(floats);
-        assert_eq!(shown(&ladder), Vec::<String>::new());
-    }
-}
+#[path = "ladder_tests.rs"]
+mod tests;

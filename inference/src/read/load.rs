@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use ocr_api::{LoadStage, Manifest, ModelRef};
+use ocr_api::{LoadStage, Manifest, ModelRef, manifest::Recogniser};
 use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
 use tokio_util::sync::CancellationToken;
 
@@ -10,15 +10,18 @@ use super::{
     Inner, Limits, Reader,
     golden::{self, GoldenError, GoldenSettings},
     ladder::{Ladder, Unfit},
-    networks::{NetworkSettings, OpenError},
+    networks::{NetworkSettings, Networks, OpenError, OpenNetworks},
     places::Places,
+    trial::TrialError,
 };
 use crate::{
     decode::{DecodePool, PageMemory, PoolSettings},
     hardware::Machine,
     meter::Meter,
-    models::{BundleError, UnsupportedLanguage, open_model},
-    strategy::{Choice, Libraries, Needs, Refusal, Wishes, choose, layout, of_strategy, page_memory},
+    models::{Bundle, BundleError, Dictionary, UnsupportedLanguage, open_model},
+    strategy::{
+        Choice, Libraries, Needs, PassedOver, Reason, Refusal, Strategy, Wishes, choose, layout, of_strategy, page_memory,
+    },
 };
 
 /// Bytes that our own pages take at least, whatever is left.
@@ -61,7 +64,7 @@ pub enum LoadError {
     #[error("cannot start the decode processes: {0}")]
     Decode(String),
     #[error("the self-test failed: {0}")]
-    SelfTest(String),
+    SelfTest(TrialError),
     #[error(transparent)]
     Golden(GoldenError),
     #[error("{0}")]
@@ -81,6 +84,16 @@ impl From<Unfit> for LoadError {
     }
 }
 
+/// What a reader is put together from.
+pub(super) struct Parts {
+    pub bundle: Arc<Bundle>,
+    pub recogniser: Recogniser,
+    pub dictionary: Dictionary,
+    pub choice: Choice,
+    pub decode: DecodePool,
+    pub open: OpenNetworks,
+}
+
 /// Loads a reader and reads its warm-up pages. Blocks: call it from a thread of its own, with a handle to the runtime
 /// that the decode processes live on.
 ///
@@ -93,37 +106,49 @@ pub fn load(
     stage: &(dyn Fn(LoadStage) + Sync),
 ) -> Result<Reader, LoadError> {
     stage(LoadStage::Verify);
-    let bundle = open_model(&settings.model, &settings.bundles)?;
+    let bundle = Arc::new(open_model(&settings.model, &settings.bundles)?);
     let chosen = bundle.recogniser_for(&settings.languages)?;
     let (recogniser, dictionary) = (chosen.parameters.clone(), chosen.dictionary.clone());
-    let manifest = bundle.manifest().clone();
-    if let Some(folder) = &settings.golden.folder {
-        // No way of computing is to blame for pages that cannot be used.
-        golden::pages_of(folder).map_err(LoadError::Golden)?;
-    }
     let libraries = Libraries::of(&settings.networks.onnxruntime);
-    let choice = choose(&settings.machine, &settings.wishes, libraries, &Needs::of(&manifest.memory))?;
-    for passed in choice.passed_over.iter().filter(|passed| Some(passed.strategy) == settings.wishes.strategy) {
-        let (strategy, reason) = (passed.strategy, passed.reason.as_str());
-        tracing::warn!(%strategy, reason, message = passed.message, "the strategy that is wanted is passed over");
-    }
-    let int8 = settings.int8 && settings.machine.cpu.has_vnni() && recogniser.int8.is_some();
-    let mut ladder = Ladder::new(&choice, int8);
+    let choice = choose(&settings.machine, &settings.wishes, libraries, &Needs::of(&bundle.manifest().memory))?;
 
     stage(LoadStage::Start);
     let best = choice.candidates.first().map(|one| layout(one.strategy, settings.networks.threads));
     let ready = settings.decode_processes.or(best.map(|layout| layout.decode_processes)).unwrap_or(1);
-    let memory = PageMemory::new(memory_for_pages(settings, &manifest, &choice));
+    let memory = PageMemory::new(memory_for_pages(settings, bundle.manifest(), &choice));
     let decode = runtime
         .block_on(DecodePool::start(PoolSettings { ready, memory, ..settings.decode.clone() }))
         .map_err(|error| LoadError::Decode(error.to_string()))?;
+    let open: OpenNetworks = {
+        let (networks, bundle) = (settings.networks.clone(), Arc::clone(&bundle));
+        let (recogniser, meter) = (recogniser.clone(), Arc::clone(meter));
+        Box::new(move |attempt| Networks::open(&networks, &bundle, &recogniser, attempt, &meter))
+    };
+    let parts = Parts { bundle, recogniser, dictionary, choice, decode, open };
+    runtime.block_on(start(settings, parts, meter, stage))
+}
 
+/// Puts a reader together and proves it by reading.
+///
+/// # Errors
+/// As [`load`].
+pub(super) async fn start(
+    settings: &ReaderSettings,
+    parts: Parts,
+    meter: &Arc<Meter>,
+    stage: &(dyn Fn(LoadStage) + Sync),
+) -> Result<Reader, LoadError> {
     stage(LoadStage::Open);
+    let Parts { bundle, recogniser, dictionary, choice, decode, open } = parts;
+    note_passed_over(&choice, settings.wishes.strategy, meter);
+    let int8 = settings.int8 && settings.machine.cpu.has_vnni() && recogniser.int8.is_some();
+    let mut ladder = Ladder::new(&choice, int8);
+    let manifest = bundle.manifest().clone();
     let reader = Reader {
         inner: Arc::new(Inner {
             model: ModelRef {
-                name: manifest.name.clone(),
-                version: manifest.version.clone(),
+                name: manifest.name,
+                version: manifest.version,
                 digest: format!("sha256:{}", bundle.digest()),
             },
             bundle,
@@ -138,11 +163,12 @@ pub fn load(
             available: settings.machine.memory.available,
             bounded: settings.machine.memory.limit.is_some(),
             ended: CancellationToken::new(),
-            networks: settings.networks.clone(),
+            open,
             golden: settings.golden.clone(),
             golden_read: std::sync::Mutex::default(),
             passed_over: std::sync::Mutex::new(choice.passed_over),
             running: std::sync::RwLock::default(),
+            pressure: std::sync::Mutex::default(),
             lost: std::sync::atomic::AtomicBool::new(false),
             ladder: AsyncMutex::default(),
             decode,
@@ -151,13 +177,28 @@ pub fn load(
             meter: Arc::clone(meter),
         }),
     };
-    let networks = runtime.block_on(reader.climb_down(&mut ladder, &|| stage(LoadStage::WarmUp)))?;
+    golden::check(&reader.inner).await.map_err(LoadError::Golden)?;
+    let networks = reader.climb_down(&mut ladder, &|| stage(LoadStage::WarmUp)).await?;
     reader.inner.set_running(networks);
-    *runtime.block_on(reader.inner.ladder.lock()) = ladder;
-    let _entered = runtime.enter();
+    *reader.inner.ladder.lock().await = ladder;
     reader.make_room_for_pages();
     stage(LoadStage::Ready);
     Ok(reader)
+}
+
+/// Logs and counts the strategies that are not worth a try here. One that nobody asked for is no news.
+fn note_passed_over(choice: &Choice, wanted: Option<Strategy>, meter: &Meter) {
+    for PassedOver { strategy, reason, message } in &choice.passed_over {
+        let why = reason.as_str();
+        if *reason != Reason::NotAskedFor {
+            meter.passed_over(why);
+        }
+        if Some(*strategy) == wanted {
+            tracing::warn!(%strategy, reason = why, message, "the strategy that is wanted is passed over");
+        } else if *reason != Reason::NotAskedFor {
+            tracing::info!(%strategy, reason = why, message, "strategy passed over");
+        }
+    }
 }
 
 /// Memory for decoded pages, in bytes; no bound where the process has none.

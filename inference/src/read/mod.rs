@@ -11,8 +11,10 @@ mod networks;
 mod page;
 mod pages;
 mod places;
+mod relieve;
 mod self_test;
 mod stream;
+mod trial;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -22,6 +24,7 @@ pub use load::{LoadError, ReaderSettings, load};
 pub use networks::{GpuSettings, NetworkSettings, Networks, OpenError};
 pub use pages::{PageRanges, PageRangesError};
 pub use stream::DocumentReader;
+pub use trial::TrialError;
 
 use std::{
     sync::{
@@ -41,10 +44,12 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 
 use ladder::Ladder;
+use networks::OpenNetworks;
 use places::Places;
 
 use crate::{
     decode::{DecodeOptions, DecodePool, Password},
+    hardware::Pressure,
     meter::{Meter, Purpose},
     models::{Bundle, Dictionary},
     plan::Orientation,
@@ -81,7 +86,7 @@ pub struct Reader {
 
 struct Inner {
     model: ModelRef,
-    bundle: Bundle,
+    bundle: Arc<Bundle>,
     page_size: Option<PageSize>,
     detector: Detector,
     recogniser: Recogniser,
@@ -96,13 +101,15 @@ struct Inner {
     bounded: bool,
     /// Cancelled with the reader.
     ended: CancellationToken,
-    networks: NetworkSettings,
+    open: OpenNetworks,
     golden: GoldenSettings,
     golden_read: Mutex<GoldenStatus>,
     /// Why the ways of computing above the present one are not used.
     passed_over: Mutex<Vec<PassedOver>>,
     /// The networks that read; `None` until some do.
     running: RwLock<Option<Arc<Networks>>>,
+    /// How near memory is to its limit. Held while what it asks for is done.
+    pressure: Mutex<Pressure>,
     /// Whether no way of computing is left.
     lost: AtomicBool,
     /// The ways of computing that are left. Held while one is tried.
@@ -239,17 +246,6 @@ impl Reader {
         options: ReadOptions,
         cancel: CancellationToken,
     ) -> Result<DocumentReader, ErrorDetail> {
-        self.open_with(bytes, options, cancel, None).await
-    }
-
-    /// The same, with these networks and no others, and without taking a place: how networks are tried out.
-    async fn open_with(
-        &self,
-        bytes: Bytes,
-        options: ReadOptions,
-        cancel: CancellationToken,
-        networks: Option<Arc<Networks>>,
-    ) -> Result<DocumentReader, ErrorDetail> {
         let limits = self.inner.limits;
         let decode = DecodeOptions {
             password: options.password.clone(),
@@ -257,7 +253,7 @@ impl Reader {
             max_pixels: limits.max_pixels,
             max_pages: limits.max_pages,
             deadline: options.deadline,
-            is_proof: networks.is_some(),
+            is_proof: false,
         };
         let document = self.inner.decode.open(bytes, decode, cancel.clone()).await?;
         let page_count = document.page_count;
@@ -265,7 +261,7 @@ impl Reader {
             None => (0..page_count).collect(),
             Some(ranges) => ranges.select(page_count).map_err(|page| out_of_range(page, page_count))?,
         };
-        let way = stream::Way { reader: self.clone(), networks, options, cancel };
+        let way = stream::Way { reader: self.clone(), options, cancel };
         Ok(DocumentReader::start(stream::Job { document, wanted, way }))
     }
 }

@@ -56,12 +56,15 @@ pub struct Networks {
     pub(super) recognise: Lane,
     pub(super) orientation: Option<Lane>,
     pub(super) line_orientation: Option<Lane>,
-    attempt: Attempt,
-    layout: Layout,
-    provider: &'static str,
-    runtime: String,
-    placement: Option<Placement>,
+    pub(super) attempt: Attempt,
+    pub(super) layout: Layout,
+    pub(super) provider: &'static str,
+    pub(super) runtime: String,
+    pub(super) placement: Option<Placement>,
 }
+
+/// Opens the networks in a way of computing. Blocks.
+pub(super) type OpenNetworks = Box<dyn Fn(Attempt) -> Result<Networks, OpenError> + Send + Sync>;
 
 /// Why the networks could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use ocr_api::{ErrorCode, ErrorDetail, Page};
 use super::{Inner, ReadOptions, networks::Networks, stream::Way};
 use crate::{
     assemble::{self, PageFacts, ReadLine},
-    decode::{Bitmap, DecodedPage},
+    decode::{Bitmap, DecodedPage, Ticket},
     detect::{self, TextBox},
     engine::{Array, EngineError, Lane, Tensor},
     meter::{Purpose, Stage},
@@ -26,44 +26,34 @@ const CHUNKS_IN_WORK: usize = 2;
 
 /// Reads a page; one that cannot be read is a page with its error.
 pub(super) async fn read(way: &Way, decoded: DecodedPage, page_number: u32) -> Page {
-    let Way { reader, options, cancel, .. } = way;
-    let inner = &reader.inner;
-    let started = Instant::now();
-    let decode_time = Duration::from_millis(decoded.elapsed_ms);
-    let elapsed_ms = || u64::try_from((started.elapsed() + decode_time).as_millis()).unwrap_or(u64::MAX);
-    let (width, height) = (decoded.bitmap.width(), decoded.bitmap.height());
-    let (dpi, dpi_lowered) = (decoded.dpi, decoded.dpi_lowered);
-    let bitmap = Arc::new(decoded.bitmap);
-    // The page's memory is its own until it is read.
-    let _memory = decoded.memory;
-    let result = match cancel.run_until_cancelled(lines_on_any(way, &bitmap)).await {
-        Some(result) => result,
-        None => Err(Fault::Cancelled),
+    let Way { reader, options, cancel } = way;
+    let sheet = Decoded::new(decoded, page_number);
+    let (width, height, dpi) = (sheet.bitmap.width(), sheet.bitmap.height(), sheet.dpi);
+    let elapsed = sheet.elapsed;
+    let page = async {
+        let found = cancel.run_until_cancelled(lines_on_any(way, &sheet.bitmap)).await.ok_or(Fault::Cancelled)??;
+        assembled(&reader.inner, &sheet, found, options).await
     };
-    match result {
-        Ok(found) => {
-            let assembling = Instant::now();
-            let facts = PageFacts {
-                page_number,
-                width,
-                height,
-                turn: found.turn,
-                dpi,
-                dpi_lowered,
-                boxes_found: found.boxes,
-                min_confidence: options.min_confidence,
-                elapsed_ms: elapsed_ms(),
-            };
-            let page = blocking(move || assemble::page(&found.lines, &facts)).await;
-            inner.meter.stage(options.purpose, Stage::Assemble, assembling.elapsed());
-            page.unwrap_or_else(|fault| failed(page_number, fault.into(), elapsed_ms()))
-        }
-        Err(fault) => {
-            let mut page = failed(page_number, fault.into(), elapsed_ms());
-            (page.image_width, page.image_height, page.dpi) = (width, height, dpi);
-            page
-        }
-    }
+    page.await.unwrap_or_else(|fault| {
+        let mut page = failed(page_number, fault.into(), elapsed.milliseconds());
+        (page.image_width, page.image_height, page.dpi) = (width, height, dpi);
+        page
+    })
+}
+
+/// Reads a page of our own with networks that are on trial.
+///
+/// # Errors
+/// As they came: what a way of computing is passed over for depends on it.
+pub(super) async fn try_out(
+    inner: &Arc<Inner>,
+    networks: &Arc<Networks>,
+    decoded: DecodedPage,
+    options: &ReadOptions,
+) -> Result<Page, Fault> {
+    let sheet = Decoded::new(decoded, 1);
+    let found = lines(inner, networks, &sheet.bitmap, options).await?;
+    assembled(inner, &sheet, found, options).await
 }
 
 /// A page that could not be read: the same shape, empty, with the reason.
@@ -88,6 +78,38 @@ pub(super) fn failed(page_number: u32, error: ErrorDetail, elapsed_ms: u64) -> P
     }
 }
 
+/// A decoded page on its way to its answer.
+struct Decoded {
+    page_number: u32,
+    bitmap: Arc<Bitmap>,
+    dpi: Option<u32>,
+    dpi_lowered: bool,
+    elapsed: Elapsed,
+    /// The page's memory is its own until it is read.
+    _memory: Ticket,
+}
+
+/// The time that a page takes, with that of its decoding.
+#[derive(Clone, Copy)]
+struct Elapsed {
+    started: Instant,
+    decoding: Duration,
+}
+
+impl Elapsed {
+    fn milliseconds(self) -> u64 {
+        u64::try_from((self.started.elapsed() + self.decoding).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Decoded {
+    fn new(decoded: DecodedPage, page_number: u32) -> Self {
+        let DecodedPage { bitmap, dpi, dpi_lowered, elapsed_ms, memory } = decoded;
+        let elapsed = Elapsed { started: Instant::now(), decoding: Duration::from_millis(elapsed_ms) };
+        Self { page_number, bitmap: Arc::new(bitmap), dpi, dpi_lowered, elapsed, _memory: memory }
+    }
+}
+
 /// What was found on a page.
 struct Found {
     lines: Vec<ReadLine>,
@@ -105,7 +127,7 @@ struct Sheet {
 
 /// Why a page could not be read.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub(super) enum Fault {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("a stage of the page panicked")]
@@ -135,14 +157,11 @@ impl From<Fault> for ErrorDetail {
     }
 }
 
-/// Finds the lines with the networks that were given, or with the reader's. Where those fail for what they run on, and not for the page, the reader
+/// Finds the lines with the reader's networks. Where those fail for what they run on, and not for the page, the reader
 /// steps down and the page is read again, so that whoever sent it gets an answer.
 async fn lines_on_any(way: &Way, page: &Arc<Bitmap>) -> Result<Found, Fault> {
-    let Way { reader, networks, options, .. } = way;
+    let Way { reader, options, .. } = way;
     let inner = &reader.inner;
-    if let Some(networks) = networks {
-        return lines(inner, networks, page, options).await;
-    }
     let mut networks = inner.running().ok_or(EngineError::Closed)?;
     loop {
         let error = match lines(inner, &networks, page, options).await {
@@ -151,6 +170,30 @@ async fn lines_on_any(way: &Way, page: &Arc<Bitmap>) -> Result<Found, Fault> {
         };
         networks = reader.step_down(&networks, &error).await.ok_or(Fault::Engine(error))?;
     }
+}
+
+/// Makes the page of what was found on it.
+async fn assembled(
+    inner: &Inner,
+    sheet: &Decoded,
+    found: Found,
+    options: &ReadOptions,
+) -> Result<Page, Fault> {
+    let assembling = Instant::now();
+    let facts = PageFacts {
+        page_number: sheet.page_number,
+        width: sheet.bitmap.width(),
+        height: sheet.bitmap.height(),
+        turn: found.turn,
+        dpi: sheet.dpi,
+        dpi_lowered: sheet.dpi_lowered,
+        boxes_found: found.boxes,
+        min_confidence: options.min_confidence,
+        elapsed_ms: sheet.elapsed.milliseconds(),
+    };
+    let page = blocking(move || assemble::page(&found.lines, &facts)).await;
+    inner.meter.stage(options.purpose, Stage::Assemble, assembling.elapsed());
+    page
 }
 
 async fn lines(

@@ -1,63 +1,34 @@
 //! Proof, before the first request, that documents are decoded and text is read: a PDF and an image of our own.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
-use ocr_api::{ErrorDetail, proof};
-use tokio_util::sync::CancellationToken;
+use ocr_api::proof;
 
-use super::{ReadOptions, Reader, networks::Networks};
-use crate::{
-    meter::Purpose,
-    plan::{Orientation, Turn},
+use super::{
+    Inner,
+    networks::Networks,
+    trial::{self, TrialError},
 };
-
-/// Longest that the self-test may take.
-const LIMIT: Duration = Duration::from_mins(1);
 
 /// Reads the PDF, whose text must come out as it was written but for its spaces, which older models do not all see, and a
 /// blank image of 100 x 100 pixels.
 ///
 /// # Errors
-/// What was expected and what came.
-pub(super) async fn run(reader: &Reader, networks: &Arc<Networks>) -> Result<(), String> {
-    let text = text_of(reader, networks, proof::page()).await?;
-    if proof::LINES.iter().all(|line| reader.inner.dictionary.can_write(line)) {
-        proof::check(&text).map_err(|wrong| format!("{wrong}; check the model, PDFium and the fonts"))?;
+/// What was expected and what came, or what the networks failed with.
+pub(super) async fn run(inner: &Arc<Inner>, networks: &Arc<Networks>) -> Result<(), TrialError> {
+    let text = trial::read(inner, networks, proof::page()).await?.text;
+    if proof::LINES.iter().all(|line| inner.dictionary.can_write(line)) {
+        proof::check(&text)
+            .map_err(|wrong| TrialError::Page(format!("{wrong}; check the model, PDFium and the fonts")))?;
     }
-    let blank = blank_image().map_err(|error| format!("a blank image could not be made: {error}"))?;
-    match text_of(reader, networks, blank).await?.as_str() {
+    let blank = blank_image()
+        .map_err(|error| TrialError::Page(format!("a blank image could not be made: {error}")))?;
+    match trial::read(inner, networks, blank).await?.text.as_str() {
         "" => Ok(()),
-        text => Err(format!("a blank image was read as {text:?}, expected nothing; check the model")),
-    }
-}
-
-/// Text of a page of our own, read with these networks.
-///
-/// # Errors
-/// What went wrong.
-pub(super) async fn text_of(reader: &Reader, networks: &Arc<Networks>, bytes: Vec<u8>) -> Result<String, String> {
-    let options = ReadOptions {
-        pages: None,
-        orientation: Orientation::Auto,
-        dpi: None,
-        password: None,
-        min_confidence: 0.0,
-        deadline: Instant::now() + LIMIT,
-        purpose: Purpose::Prove,
-    };
-    let failed = |error: &ErrorDetail| format!("{}: {}", error.code, error.message);
-    let networks = Some(Arc::clone(networks));
-    let opened = reader.open_with(bytes.into(), options, CancellationToken::new(), networks).await;
-    let mut document = opened.map_err(|error| failed(&error))?;
-    let page = document.next_page().await.ok_or("a document of our own came without a page")?;
-    page.error.as_ref().map_or(Ok(()), |error| Err(failed(error)))?;
-    match page.orientation {
-        turned if turned != Turn::None.degrees() => Err(format!("an upright page was turned by {turned} degrees")),
-        _ => Ok(page.text),
+        text => {
+            Err(TrialError::Page(format!("a blank image was read as {text:?}, expected nothing; check the model")))
+        }
     }
 }
 

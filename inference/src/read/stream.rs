@@ -6,7 +6,7 @@ use ocr_api::{ErrorCode, ErrorDetail, Page};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{ReadOptions, Reader, networks::Networks, page, places::Place};
+use super::{ReadOptions, Reader, page, places::Place};
 use crate::{decode::OpenDocument, meter::Stage};
 
 /// Pages of one document that are begun beside the one that is waited for, so that a slow reader holds back the work. One
@@ -33,8 +33,6 @@ pub(super) struct Job {
 #[derive(Clone)]
 pub(super) struct Way {
     pub reader: Reader,
-    /// The networks to read with; those of the reader where `None`.
-    pub networks: Option<Arc<Networks>>,
     pub options: ReadOptions,
     pub cancel: CancellationToken,
 }
@@ -90,8 +88,7 @@ async fn decode_pages(job: Job, sender: mpsc::Sender<Pending>) {
             let decoded = document.page(index).await;
             inner.meter.stage(purpose, Stage::Decode, decoding.elapsed());
             let waiting = std::time::Instant::now();
-            // Networks are tried out while pages that wait for them hold their places.
-            let place = if way.networks.is_none() { Some(inner.places.take().await?) } else { None };
+            let place = inner.places.take().await?;
             inner.meter.stage(purpose, Stage::Queue, waiting.elapsed());
             Some((slot, place, decoded))
         };
@@ -99,7 +96,7 @@ async fn decode_pages(job: Job, sender: mpsc::Sender<Pending>) {
         let page_number = index + 1;
         let way = way.clone();
         let work = async move {
-            let _place: Option<Place> = place;
+            let _place: Place = place;
             match decoded {
                 Ok(decoded) => page::read(&way, decoded, page_number).await,
                 Err(error) => page::failed(page_number, error, 0),

@@ -130,6 +130,8 @@ pub enum Reason {
     LoadFailed,
     /// It was tried and ran out of memory.
     OutOfMemory,
+    /// It was tried, or ran, and its GPU does not answer any more.
+    DeviceLost,
     /// It was tried and read the golden pages worse than is allowed.
     GoldenError,
     /// It was tried, and a part of the networks ran elsewhere.
@@ -160,6 +162,7 @@ impl Reason {
             Self::Memory => "Memory",
             Self::LoadFailed => "LoadFailed",
             Self::OutOfMemory => "OutOfMemory",
+            Self::DeviceLost => "DeviceLost",
             Self::GoldenError => "GoldenError",
             Self::PartlyElsewhere => "PartlyElsewhere",
         }
