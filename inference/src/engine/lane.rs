@@ -255,6 +255,12 @@ impl Lane {
         self.shared.items.store(items.unwrap_or(most).clamp(1, most), Ordering::Relaxed);
     }
 
+    /// Most items of a batch, now.
+    #[cfg(test)]
+    pub fn batch_limit(&self) -> usize {
+        self.shared.items.load(Ordering::Relaxed)
+    }
+
     /// What the lane has done.
     #[must_use]
     pub fn stats(&self) -> &LaneStats {

@@ -12,7 +12,7 @@ mod interface;
 mod languages;
 mod network;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod values;
 mod wire;
 

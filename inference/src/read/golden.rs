@@ -151,7 +151,8 @@ pub(super) async fn read(inner: &Arc<Inner>, networks: &Arc<Networks>) -> Result
     let mut status = GoldenStatus { max_error_percent: inner.golden.max_error_percent, ..GoldenStatus::default() };
     let mut worst = (0.0, String::new());
     for page in pages {
-        let read = trial::read(inner, networks, page.bytes).await.map_err(|error| GoldenError::of(&page.name, error))?;
+        let read =
+            trial::read(inner, networks, page.bytes).await.map_err(|error| GoldenError::of(&page.name, error))?;
         let (errors, characters) = errors(&page.text, &read.text);
         status.pages += read.pages;
         status.characters += characters;

@@ -20,7 +20,8 @@ use crate::{
     meter::Meter,
     models::{Bundle, BundleError, Dictionary, UnsupportedLanguage, open_model},
     strategy::{
-        Choice, Libraries, Needs, PassedOver, Reason, Refusal, Strategy, Wishes, choose, layout, of_strategy, page_memory,
+        Choice, Libraries, Needs, PassedOver, Reason, Refusal, Strategy, Wishes, choose, layout, of_strategy,
+        page_memory,
     },
 };
 

@@ -4,6 +4,8 @@
 //! bounded by the places for pages in work, whatever the number of pages or requests.
 
 mod document;
+#[cfg(test)]
+pub(crate) mod fakes;
 mod golden;
 mod ladder;
 mod load;
@@ -14,9 +16,9 @@ mod places;
 mod relieve;
 mod self_test;
 mod stream;
-mod trial;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trial;
 
 pub use document::document_from_pages;
 pub use golden::{GoldenError, GoldenSettings};

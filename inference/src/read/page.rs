@@ -173,12 +173,7 @@ async fn lines_on_any(way: &Way, page: &Arc<Bitmap>) -> Result<Found, Fault> {
 }
 
 /// Makes the page of what was found on it.
-async fn assembled(
-    inner: &Inner,
-    sheet: &Decoded,
-    found: Found,
-    options: &ReadOptions,
-) -> Result<Page, Fault> {
+async fn assembled(inner: &Inner, sheet: &Decoded, found: Found, options: &ReadOptions) -> Result<Page, Fault> {
     let assembling = Instant::now();
     let facts = PageFacts {
         page_number: sheet.page_number,

@@ -22,13 +22,10 @@ pub(super) async fn run(inner: &Arc<Inner>, networks: &Arc<Networks>) -> Result<
         proof::check(&text)
             .map_err(|wrong| TrialError::Page(format!("{wrong}; check the model, PDFium and the fonts")))?;
     }
-    let blank = blank_image()
-        .map_err(|error| TrialError::Page(format!("a blank image could not be made: {error}")))?;
+    let blank = blank_image().map_err(|error| TrialError::Page(format!("a blank image could not be made: {error}")))?;
     match trial::read(inner, networks, blank).await?.text.as_str() {
         "" => Ok(()),
-        text => {
-            Err(TrialError::Page(format!("a blank image was read as {text:?}, expected nothing; check the model")))
-        }
+        text => Err(TrialError::Page(format!("a blank image was read as {text:?}, expected nothing; check the model"))),
     }
 }
 

@@ -15,6 +15,7 @@ mod listen;
 mod load;
 mod log;
 mod metrics;
+mod pressure;
 mod probes;
 mod process;
 mod reader;

@@ -15,19 +15,13 @@ use super::{
     app::{App, Phase},
     exit::leave_termination_message,
     listen::{self, Bounds},
-    load, process, router,
+    load, pressure, process, router,
     watchdog::Watchdog,
 };
-use crate::{
-    hardware::{self, Pressure},
-    settings::ServeSettings,
-};
+use crate::settings::ServeSettings;
 
 /// How often the watchdog looks.
 const WATCH: Duration = Duration::from_secs(1);
-
-/// How often memory is compared with its limit.
-const PRESSURE: Duration = Duration::from_millis(250);
 
 /// How often the memory in use is logged.
 const MEMORY_LOG: Duration = Duration::from_mins(1);
@@ -126,7 +120,7 @@ impl Server {
         let serving = tokio::spawn(listen::serve(self.api, router::api(Arc::clone(&app)), bounds, closing.clone()));
         let watching = [
             tokio::spawn(watch(Arc::clone(&app))),
-            tokio::spawn(relieve(Arc::clone(&app))),
+            tokio::spawn(pressure::relieve(Arc::clone(&app))),
             tokio::spawn(log_memory(Arc::clone(&app))),
         ]
         .map(AbortOnDrop);
@@ -256,32 +250,6 @@ pub(super) async fn watch(app: Arc<App>) {
                 tracing::warn!("the engine goes on");
             }
         }
-    }
-}
-
-/// Keeps memory below its limit: does more the nearer it comes, and undoes it when it falls. Without a limit there is
-/// nothing to keep.
-pub(super) async fn relieve(app: Arc<App>) {
-    let mut ticks = tokio::time::interval(PRESSURE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pressure = Pressure::None;
-    loop {
-        ticks.tick().await;
-        let Some((used, limit)) = hardware::memory_in_use() else { continue };
-        let next = pressure.next(used, limit);
-        if next == pressure {
-            continue;
-        }
-        let Some(backend) = app.load.backend() else { continue };
-        let (used_mb, limit_mb) = (used >> 20, limit >> 20);
-        if next > pressure {
-            tracing::warn!(pressure = next.as_str(), used_mb, limit_mb, "memory is near its limit");
-        } else {
-            tracing::info!(pressure = next.as_str(), used_mb, limit_mb, "memory has fallen");
-        }
-        pressure = next;
-        app.metrics.pressure(pressure);
-        backend.relieve(pressure).await;
     }
 }
 

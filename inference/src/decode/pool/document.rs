@@ -95,6 +95,21 @@ impl OpenDocument {
         Ok(document)
     }
 
+    #[cfg(test)]
+    pub(super) fn stand_in(
+        shared: &Arc<Shared>,
+        decode: super::stand_in::Decode,
+        document: Incoming,
+    ) -> Result<Self, ErrorDetail> {
+        let Incoming { kind, bytes, options, cancel } = document;
+        let context = Context { kind, max_pixels: options.max_pixels, max_pages: options.max_pages };
+        let bitmap = decode(kind, &bytes).ok_or_else(|| Failure::Malformed.detail(context))?;
+        let page = DecodedPage { bitmap, dpi: None, dpi_lowered: false, elapsed_ms: 0, memory: Ticket::default() };
+        let lent = Lent { shared: shared.clone(), process: None, place: None };
+        let (deadline, is_proof) = (options.deadline, options.is_proof);
+        Ok(Self { page_count: 1, first: Some(page), lent, context, deadline, is_proof, cancel })
+    }
+
     /// Decodes one page, counted from 0. A page may be asked for more than once, and in any order.
     ///
     /// Dropping the future ends the work, and the document with it.

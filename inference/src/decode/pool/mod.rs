@@ -9,6 +9,8 @@ mod keeper;
 mod process;
 mod settings;
 mod spawner;
+#[cfg(test)]
+mod stand_in;
 mod stats;
 
 use document::Incoming;
@@ -74,6 +76,9 @@ struct Shared {
     /// One task for each process that lives.
     reapers: TaskTracker,
     shutdown: CancellationToken,
+    /// Decodes in this process: the tests of what comes after have no program to start.
+    #[cfg(test)]
+    stand_in: Option<stand_in::Decode>,
 }
 
 impl DecodePool {
@@ -84,21 +89,7 @@ impl DecodePool {
     /// seccomp. Later ones are tried again without end, see [`DecodePool::start_error`].
     pub async fn start(settings: PoolSettings) -> Result<Self, DecodeError> {
         let settings = PoolSettings { ready: settings.ready.max(1), open: settings.open.max(1), ..settings };
-        let runtime = Handle::current();
-        let shared = Arc::new(Shared {
-            places: Arc::new(Semaphore::new(settings.open)),
-            spawner: Spawner::start(runtime.clone())?,
-            settings,
-            stats: PoolStats::default(),
-            runtime,
-            idle: Mutex::default(),
-            returning: AtomicUsize::new(0),
-            changed: Notify::new(),
-            ready: Notify::new(),
-            start_error: Mutex::default(),
-            reapers: TaskTracker::new(),
-            shutdown: CancellationToken::new(),
-        });
+        let shared = Arc::new(Shared::new(settings)?);
         let (process, hello) = Process::start(&shared).await?;
         shared.put_back(process);
         let guard = shared.shutdown.clone().drop_guard();
@@ -143,6 +134,10 @@ impl DecodePool {
         cancel: CancellationToken,
     ) -> Result<OpenDocument, ErrorDetail> {
         let kind = self.admit(&bytes, &options)?;
+        #[cfg(test)]
+        if let Some(decode) = self.shared.stand_in {
+            return OpenDocument::stand_in(&self.shared, decode, Incoming { kind, bytes, options, cancel });
+        }
         let place =
             if options.is_proof { None } else { Some(self.shared.wait_for_place(options.deadline, &cancel).await?) };
         OpenDocument::open(&self.shared, place, Incoming { kind, bytes, options, cancel }).await
@@ -199,6 +194,26 @@ impl std::fmt::Debug for DecodePool {
 }
 
 impl Shared {
+    fn new(settings: PoolSettings) -> Result<Self, DecodeError> {
+        let runtime = Handle::current();
+        Ok(Self {
+            places: Arc::new(Semaphore::new(settings.open)),
+            spawner: Spawner::start(runtime.clone())?,
+            settings,
+            stats: PoolStats::default(),
+            runtime,
+            idle: Mutex::default(),
+            returning: AtomicUsize::new(0),
+            changed: Notify::new(),
+            ready: Notify::new(),
+            start_error: Mutex::default(),
+            reapers: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+            #[cfg(test)]
+            stand_in: None,
+        })
+    }
+
     /// Waits for the right to have a document open.
     async fn wait_for_place(
         &self,

@@ -71,6 +71,18 @@ impl Fake {
 
 struct FakeBackend(Arc<Fake>);
 
+/// A model that declares so many bytes of memory.
+pub fn model(memory_bytes: u64) -> ModelStatus {
+    ModelStatus {
+        model: ModelRef { name: "fake".into(), version: "3".into(), digest: "sha256:f00d".into() },
+        source: "path".into(),
+        bytes: 42,
+        memory_bytes,
+        recogniser: "latin".into(),
+        languages: vec!["en".into()],
+    }
+}
+
 fn word<'a>(document: &'a str, name: &str) -> Option<&'a str> {
     document.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix(':'))
 }
@@ -111,14 +123,7 @@ impl Backend for FakeBackend {
     }
 
     fn model(&self) -> ModelStatus {
-        ModelStatus {
-            model: ModelRef { name: "fake".into(), version: "3".into(), digest: "sha256:f00d".into() },
-            source: "path".into(),
-            bytes: 42,
-            memory_bytes: self.0.memory.load(Ordering::SeqCst),
-            recogniser: "latin".into(),
-            languages: vec!["en".into()],
-        }
+        model(self.0.memory.load(Ordering::SeqCst))
     }
 
     fn engine(&self) -> EngineStatus {

@@ -132,11 +132,11 @@ async fn labels_come_from_no_client() {
 
 /// Keeps the log.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     /// Takes the log of this thread until the guard is dropped.
-    fn take() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(super) fn take() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .json()
@@ -151,7 +151,7 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap()
     }
 
-    fn events(&self, message: &str) -> Vec<Value> {
+    pub(super) fn events(&self, message: &str) -> Vec<Value> {
         let events = self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
         events.into_iter().filter(|event| event["message"] == message).collect()
     }

@@ -5,6 +5,7 @@ mod connections;
 mod fake;
 mod figures;
 mod life;
+mod memory;
 mod reading;
 mod refusing;
 
