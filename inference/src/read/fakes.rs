@@ -304,10 +304,10 @@ fn decode(kind: Kind, bytes: &[u8]) -> Option<Bitmap> {
     Bitmap::new(page.width(), page.height(), Channels::Rgb, page.into_raw())
 }
 
-/// A folder with a golden page of one line, and its text.
+/// A folder with a golden page of two lines, and its text.
 pub fn golden() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("line.png"), page(1)).unwrap();
-    std::fs::write(folder.path().join("line.txt"), "a").unwrap();
+    std::fs::write(folder.path().join("line.png"), page(2)).unwrap();
+    std::fs::write(folder.path().join("line.txt"), "aa").unwrap();
     folder
 }

@@ -52,7 +52,7 @@ fn what_reads_badly_is_not_tried_with_less_memory() {
     assert_eq!(shown(&ladder), Vec::<String>::new());
 }
 
-/// A golden page of one line: the recogniser runs on no other page of ours, the detector on the self-test's first.
+/// A golden page of two lines: the recogniser runs on no other page of ours, the detector on the self-test's first.
 fn plan() -> (Plan, tempfile::TempDir) {
     let folder = fakes::golden();
     (Plan::with_gpu().golden(folder.path()), folder)

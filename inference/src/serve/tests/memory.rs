@@ -41,7 +41,8 @@ type Seen = (String, Vec<usize>, usize, f64);
 impl Pressed {
     async fn new() -> Self {
         let (log, guard) = Log::take();
-        let stand = Plan::new().start().await.unwrap();
+        let folder = fakes::golden();
+        let stand = Plan::new().golden(folder.path()).start().await.unwrap();
         let look = || (EngineStatus::default(), SandboxStatus::default());
         let backend = ReaderBackend::new(stand.reader.clone(), fake::model(0), Box::new(look));
         let app = App::new(settings(&[]), Arc::new(Given(Arc::new(backend)))).unwrap();
