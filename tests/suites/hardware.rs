@@ -14,6 +14,7 @@ use anyhow::{Context, ensure};
 use ocr_tests::{
     data::{self, SCAN},
     nvml::stand_in,
+    pdf,
     program::run,
     server::{Options, Server},
     suite::Suite,
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
     suite.case("without_a_driver_the_reason_names_its_library", no_driver);
     suite.case("the_settings_keep_a_gpu_from_being_used", settings);
     suite.case("a_folder_of_golden_pages_is_judged_by", golden);
+    suite.case("a_golden_page_that_cannot_be_decoded_is_named_and_no_strategy_is_blamed", undecodable);
+    suite.case("every_page_of_a_golden_pdf_is_read", golden_pdf);
     suite.run()
 }
 
@@ -153,5 +156,45 @@ fn golden() -> anyhow::Result<()> {
     println!("{error}");
     ensure!(error.contains("% of the golden pages' characters are read wrongly, 3.00 % are allowed"), "{error}");
     ensure!(error.contains("worst: scan.jpg"), "{error}");
+    Ok(())
+}
+
+fn undecodable() -> anyhow::Result<()> {
+    let scan = data::read(data::example(SCAN))?;
+    // What the file has of the scan, most pixels of a page; the reason.
+    let rows = [
+        (&scan[..scan.len() / 2], "50000000", "the JPEG"),
+        (&scan[..], "1000000", "pixels and at most 1000000 are read"),
+    ];
+    for (bytes, pixels, reason) in rows {
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("torn.jpg"), bytes)?;
+        fs::write(folder.path().join("torn.txt"), "whatever it says")?;
+        let golden = [Path::new("--golden"), folder.path(), Path::new("--max-pixels"), Path::new(pixels)];
+        let mut server = Server::launch(&Options::new().arguments(golden))?;
+        server.wait_live(LIMIT)?;
+        server.wait_until("a load that fails", LIMIT, |status| status.load.error.is_some())?;
+        let status = server.status()?;
+        let error = status.load.error.unwrap_or_default();
+        println!("{error}");
+        ensure!(error.starts_with("the golden page torn.jpg cannot be decoded (") && error.contains(reason), "{error}");
+        ensure!(
+            server.metrics()?.sum("ocr_strategies_passed_over_total").unwrap_or(0.0) == 0.0,
+            "a strategy is blamed"
+        );
+    }
+    Ok(())
+}
+
+fn golden_pdf() -> anyhow::Result<()> {
+    let pages = [vec!["The first page has this line".to_owned()], vec!["and the second has another".to_owned()]];
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("two.pdf"), pdf::text_pages(&pages))?;
+    fs::write(folder.path().join("two.txt"), pages.concat().join("\n"))?;
+    let golden = [Path::new("--golden"), folder.path()];
+    let server = Server::start(&Options::new().arguments(golden))?;
+    let read = server.status()?.engine.golden;
+    // Ours is one page.
+    ensure!(read.pages == 3 && read.error_percent < 1.0, "{read:?}");
     Ok(())
 }

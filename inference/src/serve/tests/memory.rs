@@ -6,7 +6,7 @@ use super::{figures::Log, *};
 use crate::{
     hardware::Machine,
     meter::Meter,
-    read::fakes::{BATCH, Plan, Stand},
+    read::fakes::{self, BATCH, Plan, Stand},
     serve::{Backend, LoadError, Loader, Progress, ReaderBackend, pressure::Relief},
 };
 
@@ -32,6 +32,8 @@ struct Pressed {
     relief: Relief,
     /// Every test here takes the log: tracing asks the thread that comes first whether an event is of interest, for all.
     log: Log,
+    /// Golden pages, which every step down reads.
+    _folder: tempfile::TempDir,
     _guard: tracing::subscriber::DefaultGuard,
 }
 
@@ -47,12 +49,14 @@ impl Pressed {
         let backend = ReaderBackend::new(stand.reader.clone(), fake::model(0), Box::new(look));
         let app = App::new(settings(&[]), Arc::new(Given(Arc::new(backend)))).unwrap();
         load::load(Arc::clone(&app)).await.unwrap();
+        stand.script.batches();
         let (api, admin) = (router::api(Arc::clone(&app)), router::admin(Arc::clone(&app)));
         Self {
             bench: Bench { app, fake: Arc::default(), api, admin },
             stand,
             relief: Relief::default(),
             log,
+            _folder: folder,
             _guard: guard,
         }
     }
@@ -84,6 +88,7 @@ async fn memory_near_its_limit_bounds_batches_then_pages_then_steps_down_and_is_
     for (percent, expected) in rows {
         assert_eq!(pressed.look(percent).await, expected, "{percent} %");
     }
+    assert_eq!(pressed.stand.script.batches(), [1, 1], "the new networks were tried out with less, too");
     let warnings = pressed.log.events("memory is near its limit");
     let told: Vec<_> = warnings.iter().map(|event| event["pressure"].as_str().unwrap()).collect();
     assert_eq!(told, ["high", "higher", "highest", "critical"]);
