@@ -133,9 +133,9 @@ calibrate: assets ## Writes the records again that the networks of bytes are mad
 	target/checked/ocr-assets bundles --update
 
 .PHONY: precision
-precision: assets ## Word F1 and CPU time of int8 and fp16 against fp32, over 80 receipts; ten minutes; writes docs/proof/precision.txt
+precision: assets ## Word F1 and CPU time of int8, fp16 and int8-qdq against fp32, over 80 receipts; a quarter of an hour; writes docs/proof/precision.txt
 	cargo build $(CHECKED) --bins --tests
-	scripts/proof.sh precision target/checked/precision int8 fp16
+	scripts/proof.sh precision target/checked/precision int8 fp16 int8-qdq
 
 .PHONY: profiles
 profiles: build assets ## The profiles of the CPU over 80 receipts, against each other; ten minutes; writes docs/proof/profiles.txt

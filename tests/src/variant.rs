@@ -8,8 +8,8 @@ use ocr_api::manifest::{Manifest, Precision};
 
 use crate::data::{self, repository};
 
-/// Makes the bundle in a folder that lives as long as what is returned: detector and recognisers are those of the precision,
-/// where the shipped bundle has them. All is copied, because a link may not lead out of a bundle.
+/// Makes the bundle in a folder that lives as long as what is returned: recognisers are those of the precision, and the
+/// detector the one that stands beside them, where the shipped bundle has it. All is copied, because a link may not lead out of a bundle.
 ///
 /// # Errors
 /// If the shipped bundle is not there, or has no recogniser of that precision.
@@ -18,12 +18,12 @@ pub fn bundle(name: &str, precision: Precision) -> anyhow::Result<tempfile::Temp
     let mut manifest: Manifest = yaml_serde::from_slice(&data::read(shipped.join("model.yaml"))?)
         .with_context(|| format!("cannot read the manifest of {name}"))?;
     let detector = &mut manifest.detector;
-    detector.file = detector.file_in(precision).unwrap_or(&detector.file).clone();
+    detector.file = detector.file_in(precision.of_detector()).unwrap_or(&detector.file).clone();
     manifest.recognisers.retain(|recogniser| recogniser.file_in(precision).is_some());
     anyhow::ensure!(!manifest.recognisers.is_empty(), "{name} has no recogniser in {}", precision.name());
     for recogniser in &mut manifest.recognisers {
         recogniser.file = recogniser.file_in(precision).unwrap_or(&recogniser.file).clone();
-        (recogniser.fp16, recogniser.int8) = (None, None);
+        (recogniser.fp16, recogniser.int8, recogniser.int8_qdq) = (None, None, None);
     }
     manifest.detector.fp16 = None;
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use ocr_api::status::PassedOver;
 use ocr_tests::{
     data::{self, SCAN},
     nvml::stand_in,
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
     let mut suite = Suite::new();
     suite.case("what_the_driver_says_decides_what_is_tried", drivers);
     suite.case("a_gpu_that_only_claims_to_be_there_is_passed_over_and_the_cpu_answers", lie);
+    suite.case("tensorrt_that_cannot_compute_is_passed_over_and_the_cpu_answers", tensorrt);
+    suite.case("a_model_without_a_network_for_tensorrt_is_not_read_by_it", no_network_for_tensorrt);
     suite.case("without_a_driver_the_reason_names_its_library", no_driver);
     suite.case("the_settings_keep_a_gpu_from_being_used", settings);
     suite.case("a_folder_of_golden_pages_is_judged_by", golden);
@@ -37,10 +40,16 @@ fn main() -> ExitCode {
 
 /// ONNX Runtime as an image with CUDA has it, but that its provider is an empty file.
 fn with_provider(folder: &Path) -> anyhow::Result<PathBuf> {
+    with_providers(folder, &["cuda"])
+}
+
+fn with_providers(folder: &Path, providers: &[&str]) -> anyhow::Result<PathBuf> {
     let real = data::repository().join("assets/lib").join(std::env::consts::ARCH).join("libonnxruntime.so");
     let library = folder.join("libonnxruntime.so");
     symlink(fs::canonicalize(&real).with_context(|| format!("{}: make assets", real.display()))?, &library)?;
-    fs::write(folder.join("libonnxruntime_providers_cuda.so"), "")?;
+    for provider in providers {
+        fs::write(folder.join(format!("libonnxruntime_providers_{provider}.so")), "")?;
+    }
     Ok(library)
 }
 
@@ -114,6 +123,46 @@ fn lie() -> anyhow::Result<()> {
     ensure!(why.message.contains("CUDAExecutionProvider cannot be used"), "{why:?}");
     let text = server.metrics()?;
     ensure!(text.sum("ocr_strategies_passed_over_total")? >= 1.0, "the step is not counted");
+    Ok(())
+}
+
+/// Asks a server for `gpu-int8` on a GPU of the stand-in, and gives back why it was passed over; the CPU reads.
+fn ask_for_tensorrt(model: &str) -> anyhow::Result<PassedOver> {
+    let folder = tempfile::tempdir()?;
+    let nvml = stand_in(folder.path(), &["DEVICES=1"])?;
+    let onnxruntime = with_providers(folder.path(), &["cuda", "tensorrt"])?;
+    let cache = folder.path().join("cache");
+    let arguments = [
+        [Path::new("--nvml"), &nvml],
+        [Path::new("--onnxruntime"), &onnxruntime],
+        [Path::new("--tensorrt-cache"), &cache],
+        [Path::new("--strategy"), Path::new("gpu-int8")],
+        [Path::new("--model"), Path::new(model)],
+    ];
+    let server = Server::start(&Options::new().arguments(arguments.concat()))?;
+    let document = server.api().read(data::read(data::example(SCAN))?)?;
+    ensure!(!document.text.is_empty(), "it reads nothing");
+    let engine = server.status()?.engine;
+    ensure!((engine.strategy.as_str(), engine.strategy_wanted.as_str()) == ("cpu", "gpu-int8"), "{engine:?}");
+    ensure!(engine.execution_provider == "CPUExecutionProvider" && engine.precision != "int8-qdq", "{engine:?}");
+    let why = engine.passed_over.into_iter().find(|one| one.strategy == "gpu-int8").context("no reason is given")?;
+    println!("{} {}: {}", why.strategy, why.reason, why.message);
+    Ok(why)
+}
+
+fn tensorrt() -> anyhow::Result<()> {
+    let why = ask_for_tensorrt("pp-ocrv6-small")?;
+    ensure!(why.reason == "NoProvider", "{why:?}");
+    ensure!(why.message.starts_with("int8-qdq: TensorrtExecutionProvider cannot be used: "), "{why:?}");
+    ensure!(!why.message.contains("folder"), "ONNX Runtime was not asked: {why:?}");
+    Ok(())
+}
+
+/// Its fp16 network would be read without any bytes, and said to be read in bytes.
+fn no_network_for_tensorrt() -> anyhow::Result<()> {
+    let why = ask_for_tensorrt("pp-ocrv6-tiny")?;
+    ensure!(why.reason == "LoadFailed", "{why:?}");
+    ensure!(why.message.contains("the bundle has no recogniser in int8-qdq: take a model that has one"), "{why:?}");
     Ok(())
 }
 

@@ -35,13 +35,18 @@ fn main() -> ExitCode {
     suite.case("drawn_lines_are_read_alike_in_halves", move || {
         calibrate(&["compare", "--precision", "fp16", "--lines", lines])
     });
+    // TensorRT is not to be had here: the CPU computes with what its bytes are rounded to.
+    suite.case("drawn_lines_are_read_alike_in_the_bytes_of_tensorrt", move || {
+        calibrate(&["compare", "--precision", "int8-qdq", "--lines", lines])
+    });
     suite.case_with(bytes.clone(), "the_scan_is_read_in_bytes", |()| scan(Precision::Int8));
     suite.case("the_scan_is_read_in_halves", || scan(Precision::Fp16));
+    suite.case("the_scan_is_read_in_the_bytes_of_tensorrt", || scan(Precision::Int8Qdq));
     if is_long() {
         let shared = Shared::find();
-        for (precision, can) in [(Precision::Int8, bytes), (Precision::Fp16, Ok(()))] {
+        for (precision, can) in [(Precision::Int8, bytes), (Precision::Fp16, Ok(())), (Precision::Int8Qdq, Ok(()))] {
             let needs = can.and_then(|()| shared.clone());
-            let name = precision.name();
+            let name = precision.name().replace('-', "_");
             suite.case_with(needs.clone(), &format!("documents_are_read_in_{name}"), move |shared| {
                 documents(&shared, precision)
             });

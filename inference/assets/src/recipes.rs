@@ -10,7 +10,8 @@ use ocr_api::manifest::Precision;
 use crate::dictionary::{Dictionary, Vocabulary};
 use crate::edits::int8::Record;
 use crate::edits::{
-    self, channel_padding, constants, fp16, identities, int8, reduced_output, squeeze_excite, upsampling, vocabulary,
+    self, channel_padding, constants, fp16, identities, int8, opset, reduced_output, squeeze_excite, upsampling,
+    vocabulary,
 };
 use crate::files;
 use crate::onnx;
@@ -70,7 +71,7 @@ pub const SHIPPED: &[Recipe] = &[
                 dictionary: Source::File("pp-ocrv6-small/dictionary.txt"),
                 vocabulary: Vocabulary::Latin,
                 architecture: "PP-OCRv6_small_rec",
-                others: &[Precision::Fp16, Precision::Int8],
+                others: &[Precision::Fp16, Precision::Int8, Precision::Int8Qdq],
             }),
             Part::Recogniser(RecogniserPart {
                 source: "pp-ocrv6-small/recogniser.onnx",
@@ -264,23 +265,34 @@ impl Product {
 
 /// Brings a network, whose file is given too, to another precision.
 fn in_precision(model: &mut Model, precision: Precision, file: &[u8], manifest: &Path) -> Result<()> {
-    let graph = model.graph.get_or_insert_default();
     match precision {
         Precision::Fp32 => {}
         Precision::Fp16 => {
-            fp16::convert(graph)?;
+            fp16::convert(model.graph.get_or_insert_default())?;
         }
         Precision::Int8 => {
-            let path = manifest.join(RECORD);
-            let record = fs::read_to_string(&path)
-                .with_context(|| format!("failed to read {}: run `ocr-calibrate record` first", path.display()))?;
-            let record = Record::parse(&record).with_context(|| path.display().to_string())?;
-            record.check_network(&files::sha256(file)).with_context(|| path.display().to_string())?;
-            int8::quantise(graph, &record).with_context(|| path.display().to_string())?;
+            let (record, path) = record_of(file, manifest)?;
+            int8::quantise(model.graph.get_or_insert_default(), &record).context(path)?;
             model.allow_runtime_set();
+        }
+        Precision::Int8Qdq => {
+            let (record, path) = record_of(file, manifest)?;
+            opset::raise(model)?;
+            int8::quantise_explicitly(model.graph.get_or_insert_default(), &record).context(path)?;
         }
     }
     Ok(())
+}
+
+/// The record by which that network is quantised, and where it is.
+fn record_of(file: &[u8], manifest: &Path) -> Result<(Record, String)> {
+    let path = manifest.join(RECORD);
+    let name = path.display().to_string();
+    let record =
+        fs::read_to_string(&path).with_context(|| format!("failed to read {name}: run `ocr-calibrate record` first"))?;
+    let record = Record::parse(&record).with_context(|| name.clone())?;
+    record.check_network(&files::sha256(file)).with_context(|| name.clone())?;
+    Ok((record, name))
 }
 
 fn edit_detector(graph: &mut Graph) -> Result<()> {

@@ -66,7 +66,8 @@ enum Command {
         #[arg(long, default_value_t = 100)]
         lines: u32,
         /// Networks to compare with.
-        #[arg(long, value_name = "fp16|int8", value_parser = precision, default_values = ["fp16", "int8"])]
+        #[arg(long, value_name = "fp16|int8|int8-qdq", value_parser = precision,
+              default_values = ["fp16", "int8", "int8-qdq"])]
         precision: Vec<Precision>,
     },
 }
@@ -121,8 +122,8 @@ fn run(command: Command) -> Result<()> {
 }
 
 fn precision(text: &str) -> Result<Precision, String> {
-    let others = [Precision::Fp16, Precision::Int8];
-    others.into_iter().find(|precision| precision.name() == text).ok_or_else(|| "fp16 or int8".to_owned())
+    let others = [Precision::Fp16, Precision::Int8, Precision::Int8Qdq];
+    others.into_iter().find(|precision| precision.name() == text).ok_or_else(|| "fp16, int8 or int8-qdq".to_owned())
 }
 
 impl Places {

@@ -47,6 +47,7 @@ pub fn reader_settings(
             gpu: GpuSettings {
                 search: engine.gpu.cudnn_search,
                 memory_limit: (engine.gpu.gpu_memory_limit > 0).then_some(engine.gpu.gpu_memory_limit),
+                arena_growth: engine.gpu.gpu_arena_growth,
                 tensorrt_caches: machine
                     .gpus
                     .devices
@@ -80,7 +81,7 @@ pub fn reader_settings(
 }
 
 /// The folder of a GPU below the one that was set: what is compiled for one GPU, driver and version of ours, which has one
-/// version of ONNX Runtime, runs with no other.
+/// version of ONNX Runtime, runs with no other. Below it each bundle has one of its own, by its digest.
 fn tensorrt_cache(folder: &Path, gpu: &Gpu, driver: Option<&Driver>) -> PathBuf {
     let plain = |text: &str| -> String {
         text.chars()

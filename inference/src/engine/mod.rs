@@ -18,7 +18,7 @@ pub use lane::{BatchRun, Lane, LaneSettings, LaneStats, Open, Residency, Ticket}
 pub use onnx::{OnnxEngine, OnnxRuntime, OnnxSettings};
 pub use pick::{BatchLimits, Waiting, pick};
 pub use placement::{Placement, Share};
-pub use provider::{ConvSearch, Cuda, Provider, TensorRt};
+pub use provider::{ArenaGrowth, ConvSearch, Cuda, Provider, TensorRt};
 pub use tensor::{Array, Tensor};
 
 /// Runs one network.

@@ -107,6 +107,7 @@ impl OnnxRuntime {
             EngineError::Run { cause, .. } => EngineError::Open { path: settings.path.clone(), cause },
             error => error,
         };
+        settings.provider.prepare()?;
         let mut builder = self.builder(settings).map_err(failed)?;
         if settings.is_recorded() {
             builder = builder.with_profiling(profile_prefix()).map_err(|error| failed(error.into()))?;

@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_network_of_another_precision_is_checked_when_it_is_used_and_not_before() {
-        let names = ["detector-fp16.onnx", "recogniser-fp16.onnx", "recogniser-int8.onnx"];
+        let names = ["detector-fp16.onnx", "recogniser-fp16.onnx", "recogniser-int8.onnx", "recogniser-int8-qdq.onnx"];
         let files = |fixture: &Fixture| {
             let bundle = Bundle::open(fixture.path()).unwrap();
             let latin = &bundle.recognisers()[0].parameters;
@@ -274,6 +274,7 @@ mod tests {
                 bundle.detector_file(Precision::Fp16),
                 bundle.recogniser_file(latin, Precision::Fp16),
                 bundle.recogniser_file(latin, Precision::Int8),
+                bundle.recogniser_file(latin, Precision::Int8Qdq),
             ]
         };
         let fixture = Fixture::new();
@@ -307,6 +308,7 @@ mod tests {
         let bundle = Bundle::open(fixture.path()).unwrap();
         let full = &bundle.recognisers()[1].parameters;
         assert_eq!(bundle.recogniser_file(full, Precision::Fp16).unwrap(), None);
+        assert_eq!(bundle.recogniser_file(full, Precision::Int8Qdq).unwrap(), None);
         assert_eq!(bundle.detector_file(Precision::Int8).unwrap(), None);
         assert_eq!(bundle.recogniser_file(full, Precision::Fp32).unwrap(), Some(bundle.path(&full.file)));
     }

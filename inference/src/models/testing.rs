@@ -38,6 +38,7 @@ recognisers:
   file: {file: recogniser.onnx, sha256: '', bytes: 0}
   fp16: {file: recogniser-fp16.onnx, sha256: '', bytes: 0}
   int8: {file: recogniser-int8.onnx, sha256: '', bytes: 0}
+  int8Qdq: {file: recogniser-int8-qdq.onnx, sha256: '', bytes: 0}
   dictionary: {file: latin.txt, sha256: '', bytes: 0}
   classes: 5
   architecture: test_rec
@@ -76,7 +77,7 @@ pub fn manifest() -> Manifest {
     let mut manifest: Manifest = yaml_serde::from_str(MANIFEST).unwrap();
     let mut full = manifest.recognisers[0].clone();
     full.name = "full".into();
-    (full.fp16, full.int8) = (None, None);
+    (full.fp16, full.int8, full.int8_qdq) = (None, None, None);
     full.languages = vec!["en".into(), "zh".into()];
     manifest.recognisers.push(full);
     manifest
@@ -97,8 +98,9 @@ impl Fixture {
         fixture.write_manifest(&yaml_serde::to_string(&manifest()).unwrap());
         fixture.replace("detector.onnx", &onnx::detector("test_det"));
         fixture.replace("detector-fp16.onnx", &onnx::detector("test_det"));
-        for recogniser in ["recogniser.onnx", "recogniser-fp16.onnx", "recogniser-int8.onnx"] {
-            fixture.replace(recogniser, &onnx::recogniser("test_rec", 5));
+        for precision in ["", "-fp16", "-int8", "-int8-qdq"] {
+            let recogniser = format!("recogniser{precision}.onnx");
+            fixture.replace(&recogniser, &onnx::recogniser("test_rec", 5));
         }
         fixture.replace("latin.txt", b"a\nb\nc\n");
         fixture.replace("orientation.onnx", &onnx::classifier(224, 4));
@@ -126,7 +128,7 @@ impl Fixture {
         let mut files: Vec<&mut manifest::File> = [&mut detector.file].into_iter().chain(&mut detector.fp16).collect();
         for recogniser in &mut manifest.recognisers {
             files.extend([&mut recogniser.file, &mut recogniser.dictionary]);
-            files.extend(recogniser.fp16.iter_mut().chain(&mut recogniser.int8));
+            files.extend(recogniser.fp16.iter_mut().chain(&mut recogniser.int8).chain(&mut recogniser.int8_qdq));
         }
         files.extend(manifest.orientation.iter_mut().map(|orientation| &mut orientation.file));
         files.extend(manifest.line_orientation.iter_mut().map(|line| &mut line.file));

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     engine::EngineError,
-    strategy::{Choice, PassedOver, Reason},
+    strategy::{Choice, PassedOver, Reason, Strategy},
 };
 
 /// Least share of the nodes that a GPU must run for it to count as its: below it, something fell back to the CPU.
@@ -34,10 +34,11 @@ impl Ladder {
     /// CPU is fast with.
     pub fn new(choice: &Choice, int8: bool) -> Self {
         let left = choice.candidates.iter().flat_map(|candidate| {
-            let precisions: &[Precision] = match candidate.gpu {
-                Some(_) => &[Precision::Fp16],
-                None if int8 => &[Precision::Int8, Precision::Fp32],
-                None => &[Precision::Fp32],
+            let precisions: &[Precision] = match candidate.strategy {
+                Strategy::GpuFp16 => &[Precision::Fp16],
+                Strategy::GpuInt8 => &[Precision::Int8Qdq],
+                Strategy::Cpu(_) if int8 => &[Precision::Int8, Precision::Fp32],
+                Strategy::Cpu(_) => &[Precision::Fp32],
             };
             precisions.iter().map(|precision| Attempt { candidate: *candidate, precision: *precision })
         });

@@ -10,6 +10,7 @@ fn ladder(int8: bool) -> Ladder {
     let cpu = |profile| Candidate { strategy: Strategy::Cpu(profile), gpu: None };
     let candidates = vec![
         Candidate { strategy: Strategy::GpuFp16, gpu: Some(0) },
+        Candidate { strategy: Strategy::GpuInt8, gpu: Some(0) },
         cpu(Profile::Full),
         cpu(Profile::Optimized),
         cpu(Profile::Offload),
@@ -23,17 +24,21 @@ fn shown(ladder: &Ladder) -> Vec<String> {
 }
 
 #[test]
-fn bytes_come_before_floats_on_the_cpu_only() {
-    assert_eq!(shown(&ladder(false)), ["gpu-fp16 fp16", "cpu/full fp32", "cpu/optimized fp32", "cpu/offload fp32"]);
+fn each_strategy_computes_in_its_own_precision_and_bytes_come_before_floats_on_the_cpu_only() {
+    let gpus = ["gpu-fp16 fp16", "gpu-int8 int8-qdq"];
+    let floats = shown(&ladder(false));
+    assert_eq!(floats[..2], gpus);
+    assert_eq!(floats[2..], ["cpu/full fp32", "cpu/optimized fp32", "cpu/offload fp32"]);
     let with_bytes = shown(&ladder(true));
-    assert_eq!(with_bytes[..4], ["gpu-fp16 fp16", "cpu/full int8", "cpu/full fp32", "cpu/optimized int8"]);
-    assert_eq!(with_bytes.len(), 7);
+    assert_eq!(with_bytes[..2], gpus);
+    assert_eq!(with_bytes[2..5], ["cpu/full int8", "cpu/full fp32", "cpu/optimized int8"]);
+    assert_eq!(with_bytes.len(), 8);
 }
 
 #[test]
 fn what_had_too_little_memory_is_not_tried_with_larger_numbers() {
     let mut ladder = ladder(true);
-    ladder.left.pop_front();
+    ladder.left.drain(..2);
     let bytes = ladder.left.pop_front().unwrap();
     ladder.leave_out_as_large(bytes);
     let expected = ["cpu/optimized int8", "cpu/optimized fp32", "cpu/offload int8", "cpu/offload fp32"];
@@ -43,7 +48,7 @@ fn what_had_too_little_memory_is_not_tried_with_larger_numbers() {
 #[test]
 fn what_reads_badly_is_not_tried_with_less_memory() {
     let mut ladder = ladder(true);
-    ladder.left.pop_front();
+    ladder.left.drain(..2);
     let bytes = ladder.left.pop_front().unwrap();
     ladder.leave_out_alike(bytes);
     assert_eq!(shown(&ladder), ["cpu/full fp32", "cpu/optimized fp32", "cpu/offload fp32"]);

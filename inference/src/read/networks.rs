@@ -6,7 +6,7 @@ use ocr_api::manifest::{Precision, Recogniser};
 
 use crate::{
     engine::{
-        BatchLimits, BatchRun, ConvSearch, Cuda, Engine, EngineError, Lane, LaneSettings, OnnxRuntime, OnnxSettings,
+        ArenaGrowth, BatchLimits, BatchRun, ConvSearch, Cuda, Engine, EngineError, Lane, LaneSettings, OnnxRuntime, OnnxSettings,
         Open, Placement, Provider, Residency, TensorRt,
     },
     meter::Meter,
@@ -39,7 +39,8 @@ pub struct GpuSettings {
     pub search: ConvSearch,
     /// Most bytes of the GPU's memory that one network's arena takes.
     pub memory_limit: Option<u64>,
-    /// For each GPU, by number, the folder of the networks that TensorRT has compiled for it.
+    pub arena_growth: ArenaGrowth,
+    /// For each GPU, by number, the folder of the networks that TensorRT has compiled for it, with one for each bundle.
     pub tensorrt_caches: Vec<PathBuf>,
 }
 
@@ -73,7 +74,10 @@ pub enum OpenError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    #[error("the bundle has no {network} in {}", .precision.name())]
+    #[error(
+        "the bundle has no {network} in {}: take a model that has one, or languages that its recogniser reads",
+        .precision.name()
+    )]
     NoSuchPrecision { network: &'static str, precision: Precision },
 }
 
@@ -95,13 +99,9 @@ impl Networks {
     ) -> Result<Self, OpenError> {
         let runtime = OnnxRuntime::load(&settings.onnxruntime)?;
         let layout = layout(attempt.candidate.strategy, settings.threads);
-        let provider = provider(settings, attempt.candidate, &layout);
+        let provider = provider(settings, attempt.candidate, &layout, bundle.digest());
         let manifest = bundle.manifest();
-        // The detector has no 8-bit form: it would gain 6 % and lose accuracy.
-        let detector_precision = match attempt.precision {
-            Precision::Int8 => Precision::Fp32,
-            precision => precision,
-        };
+        let detector_precision = attempt.precision.of_detector();
         let missing = |network, precision| move || OpenError::NoSuchPrecision { network, precision };
         let detector = bundle.detector_file(detector_precision)?.ok_or_else(missing("detector", detector_precision))?;
         let recogniser_file = bundle
@@ -201,14 +201,20 @@ impl Networks {
     }
 }
 
-fn provider(settings: &NetworkSettings, candidate: Candidate, layout: &Layout) -> Provider {
+fn provider(settings: &NetworkSettings, candidate: Candidate, layout: &Layout, bundle: &str) -> Provider {
     let gpu = &settings.gpu;
-    let cuda = |number| Cuda { gpu: number, memory_limit: gpu.memory_limit, search: gpu.search };
+    let cuda = |number| Cuda {
+        gpu: number,
+        memory_limit: gpu.memory_limit,
+        arena_growth: gpu.arena_growth,
+        search: gpu.search,
+    };
     match (candidate.strategy, candidate.gpu) {
         (Strategy::GpuFp16, Some(number)) => Provider::Cuda(cuda(number)),
         (Strategy::GpuInt8, Some(number)) => {
             let cache = usize::try_from(number).ok().and_then(|number| gpu.tensorrt_caches.get(number));
-            Provider::TensorRt(TensorRt { cuda: cuda(number), cache: cache.cloned().unwrap_or_default() })
+            let cache = cache.cloned().unwrap_or_default().join(bundle);
+            Provider::TensorRt(TensorRt { cuda: cuda(number), cache })
         }
         _ => Provider::Cpu { arena: layout.arena },
     }

@@ -24,6 +24,7 @@ pub(crate) mod tests {
             file: file("rec.onnx"),
             fp16: None,
             int8: None,
+            int8_qdq: None,
             dictionary: file("dictionary.txt"),
             classes: 5,
             architecture: "test".into(),

@@ -9,7 +9,7 @@ use super::{
     values::{DPI, parse_bytes, parse_language},
 };
 use crate::{
-    engine::ConvSearch,
+    engine::{ArenaGrowth, ConvSearch},
     hardware,
     plan::Orientation,
     strategy::{DeviceWish, Strategy, Wishes},
@@ -88,6 +88,10 @@ pub struct GpuSettings {
     /// Most memory of the GPU that one network's arena takes; 0 sets no bound
     #[arg(long, env = "OCR_GPU_MEMORY_LIMIT", value_name = "SIZE", default_value = "0", value_parser = parse_bytes_or_none)]
     pub gpu_memory_limit: u64,
+
+    /// How such an arena grows: by what is needed, or to twice the size, which leaves other processes less
+    #[arg(long, env = "OCR_GPU_ARENA_GROWTH", value_name = "same-as-requested|power-of-two", default_value = "same-as-requested")]
+    pub gpu_arena_growth: ArenaGrowth,
 
     /// How cuDNN chooses among the algorithms of a convolution: by rules, by trying all, or always the same
     #[arg(long, env = "OCR_CUDNN_SEARCH", value_name = "heuristic|exhaustive|default", default_value = "heuristic")]

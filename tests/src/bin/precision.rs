@@ -16,7 +16,7 @@ use ocr_tests::{
     variant,
 };
 
-const USAGE: &str = "usage: precision [--ocr PROGRAM] [--pages N] [--bundle NAME] fp16|int8...";
+const USAGE: &str = "usage: precision [--ocr PROGRAM] [--pages N] [--bundle NAME] fp16|int8|int8-qdq...";
 
 fn main() -> anyhow::Result<()> {
     let settings = Settings::parse(std::env::args().skip(1))?;
@@ -46,6 +46,7 @@ impl Settings {
                 "--bundle" => settings.bundle = value()?,
                 "fp16" => settings.precisions.push(Precision::Fp16),
                 "int8" => settings.precisions.push(Precision::Int8),
+                "int8-qdq" => settings.precisions.push(Precision::Int8Qdq),
                 _ => bail!(USAGE),
             }
         }

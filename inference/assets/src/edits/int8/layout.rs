@@ -19,7 +19,7 @@ pub(super) fn rewrite(graph: &mut Graph, targets: &[Target], record: &Record) ->
         index: Index::of(graph),
         maps: maps(graph),
         targets: targets.iter().map(|target| (target.output.as_str(), target)).collect(),
-        entries: record.tensors.iter().map(|entry| (entry.tensor.as_str(), entry)).collect(),
+        record,
         last: HashMap::new(),
         first: graph.input.iter().map(|input| input.name().to_owned()).collect(),
         bytes: HashMap::new(),
@@ -38,6 +38,29 @@ pub(super) fn rewrite(graph: &mut Graph, targets: &[Target], record: &Record) ->
     Ok(())
 }
 
+/// The bias of a convolution whose weights have these scales in bytes, with what the rounding takes away on average.
+pub(super) fn corrected_bias(
+    graph: &Graph,
+    node: &Node,
+    target: &Target,
+    entry: &Entry,
+    scales: &[f32],
+) -> Result<Vec<f32>, EditError> {
+    let mut bias = match node.input.get(2) {
+        Some(bias) => constant(graph, bias)?.floats()?,
+        None => vec![0.0; target.outputs],
+    };
+    let grid = entry.grid();
+    let corrections = entry.corrections.get(&target.convolution).map(Vec::as_slice).unwrap_or_default();
+    for ((bias, scale), &correction) in bias.iter_mut().zip(scales).zip(corrections) {
+        // Checked with the record to be below 2^24.
+        #[expect(clippy::cast_precision_loss, reason = "below 2^24")]
+        let correction = correction as f32;
+        *bias += correction * (grid.scale * scale);
+    }
+    Ok(bias)
+}
+
 /// The names of a map in bytes, and of what they stand for.
 #[derive(Clone)]
 struct Bytes {
@@ -53,8 +76,7 @@ struct Rewriter<'graph> {
     maps: HashSet<String>,
     /// By the tensor that they write.
     targets: HashMap<&'graph str, &'graph Target>,
-    /// By tensor.
-    entries: HashMap<&'graph str, &'graph Entry>,
+    record: &'graph Record,
     /// The same tensor with its channels last.
     last: HashMap<String, String>,
     /// Tensors that are there as they were.
@@ -128,21 +150,10 @@ impl<'graph> Rewriter<'graph> {
     /// A product of bytes in the place of a convolution.
     fn product(&mut self, node: &Node, target: &Target) -> Result<(), EditError> {
         let weights = constant(self.graph, &target.convolution)?.floats()?;
-        let mut bias = match node.input.get(2) {
-            Some(bias) => constant(self.graph, bias)?.floats()?,
-            None => vec![0.0; target.outputs],
-        };
-        let entry = self.entry(&target.input)?;
-        let grid = Grid::over(entry.low, entry.high);
-        let bytes = self.in_bytes(&target.input, grid);
+        let entry = self.record.entry(&target.input)?;
+        let bytes = self.in_bytes(&target.input, entry.grid());
         let Weights { values, scales } = Weights::of(&weights, target.inputs);
-        let corrections = entry.corrections.get(&target.convolution).map(Vec::as_slice).unwrap_or_default();
-        for ((bias, scale), &correction) in bias.iter_mut().zip(&scales).zip(corrections) {
-            // Checked with the record to be below 2^24.
-            #[expect(clippy::cast_precision_loss, reason = "below 2^24")]
-            let correction = correction as f32;
-            *bias += correction * (grid.scale * scale);
-        }
+        let bias = corrected_bias(self.graph, node, target, entry, &scales)?;
 
         let name = |part: &str| format!("{}.{part}", target.convolution);
         let [weights, weight_scales, new_bias] = [name("bytes"), name("scales"), name("bias")];
@@ -158,11 +169,6 @@ impl<'graph> Rewriter<'graph> {
         self.nodes.push(Node::of_runtime("MatMulIntegerToFloat", &inputs, &turned));
         self.last.insert(target.output.clone(), turned);
         Ok(())
-    }
-
-    fn entry(&self, tensor: &str) -> Result<&'graph Entry, EditError> {
-        let entry = self.entries.get(tensor).copied();
-        entry.ok_or_else(|| EditError::pattern("range in the calibration record for", tensor))
     }
 
     /// The map in bytes, made once for all products that read it.

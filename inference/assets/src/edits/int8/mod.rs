@@ -17,11 +17,13 @@
 //! lines. That is the [`Record`]: committed, because sums of floats differ between machines, while every machine must
 //! build the same file. `ocr-calibrate` makes it.
 
+mod explicit;
 mod layout;
 mod numbers;
 mod record;
 mod targets;
 
+pub use explicit::quantise_explicitly;
 pub use numbers::{Grid, Weights};
 pub use record::{Entry, Record, RecordError};
 pub use targets::{Target, targets};

@@ -26,6 +26,12 @@ impl Grid {
     }
 }
 
+/// What one step of signed bytes whose zero is 0 stands for, where they hold that range.
+#[must_use]
+pub fn symmetric_scale(low: f32, high: f32) -> f32 {
+    low.abs().max(high.abs()) / 127.0
+}
+
 /// Weights in signed bytes, with a scale for each output channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
@@ -57,6 +63,13 @@ impl Weights {
         }
         Self { values, scales }
     }
+
+    /// The values with a row for each output channel, as the convolution has them.
+    #[must_use]
+    pub fn by_output(&self) -> Vec<i8> {
+        let outputs = self.scales.len();
+        (0..outputs).flat_map(|output| self.values.iter().skip(output).step_by(outputs).copied()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -81,9 +94,15 @@ mod tests {
     }
 
     #[test]
+    fn a_range_around_zero_is_as_wide_as_its_longer_side() {
+        assert_eq!([symmetric_scale(-1.0, 254.0), symmetric_scale(-254.0, 1.0)], [2.0, 2.0]);
+    }
+
+    #[test]
     fn weights_are_turned_and_scaled_by_the_largest_of_each_row() {
         let weights = Weights::of(&[127.0, -63.5, 0.0, 0.0, 2.0, -2.0], 2);
         assert_eq!(weights.scales, [1.0, 1.0, 2.0 / 127.0]);
         assert_eq!(weights.values, [127, 0, 127, -64, 0, -127]);
+        assert_eq!(weights.by_output(), [127, -64, 0, 0, 127, -127]);
     }
 }

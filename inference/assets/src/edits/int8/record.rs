@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::numbers::Grid;
 use super::targets::Target;
+use crate::edits::EditError;
 
 /// Largest correction: whole numbers up to here are 32-bit floats.
 const MAX_CORRECTION: i32 = 1 << 24;
@@ -97,6 +99,12 @@ impl Record {
         text
     }
 
+    /// What was seen of a tensor.
+    pub(super) fn entry(&self, tensor: &str) -> Result<&Entry, EditError> {
+        let entry = self.tensors.iter().find(|entry| entry.tensor == tensor);
+        entry.ok_or_else(|| EditError::pattern("range in the calibration record for", tensor))
+    }
+
     /// Makes sure that the record is of that network.
     ///
     /// # Errors
@@ -136,6 +144,11 @@ impl Record {
 }
 
 impl Entry {
+    /// What the tensor's bytes stand for, in the units of which the corrections are.
+    pub(super) fn grid(&self) -> Grid {
+        Grid::over(self.low, self.high)
+    }
+
     fn check(&self, readers: &[&Target]) -> Result<(), RecordError> {
         let tensor = || self.tensor.clone();
         for Target { convolution, outputs, .. } in readers {
