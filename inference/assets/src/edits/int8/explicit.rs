@@ -86,3 +86,106 @@ fn new_bias(graph: &mut Graph, target: &Target, bias: &[f32]) -> String {
     graph.initializer.push(Tensor::of_floats(&name, &[target.outputs], bias));
     name
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{graph, record};
+    use super::*;
+    use crate::edits::int8::RecordError;
+    use crate::onnx::proto::element;
+
+    fn writer<'graph>(graph: &'graph Graph, tensor: &str) -> &'graph Node {
+        graph.node.iter().find(|node| node.output[0] == tensor).unwrap()
+    }
+
+    fn quantised() -> Graph {
+        let mut graph = graph();
+        assert_eq!(quantise_explicitly(&mut graph, &record()).unwrap(), 2);
+        graph
+    }
+
+    fn floats(graph: &Graph, name: &str) -> Vec<f32> {
+        graph.constant(name).unwrap().floats().unwrap()
+    }
+
+    #[test]
+    fn both_inputs_of_a_convolution_come_out_of_signed_bytes_whose_zero_is_zero() {
+        let graph = quantised();
+        for (output, map, weights) in [("b", "weighed", "first"), ("c", "gelu", "second")] {
+            let convolution = writer(&graph, output);
+            assert!(convolution.is("Conv"));
+            assert_eq!(convolution.input, [format!("{map}.rounded"), format!("{weights}.rounded"), format!("{weights}.bias")]);
+            let from_bytes = writer(&graph, &convolution.input[0]);
+            let to_bytes = writer(&graph, &from_bytes.input[0]);
+            assert!(from_bytes.is("DequantizeLinear") && to_bytes.is("QuantizeLinear"));
+            assert_eq!(to_bytes.input[0], map);
+            assert_eq!(from_bytes.input[1..], to_bytes.input[1..]);
+            let zero = graph.constant(&to_bytes.input[2]).unwrap();
+            assert_eq!((zero.data_type(), zero.raw_data.as_deref()), (element::INT8, Some(&[0_u8][..])));
+        }
+        assert_eq!(floats(&graph, "weighed.scale"), [4.0 / 127.0]);
+        assert_eq!(floats(&graph, "gelu.scale"), [2.0 / 127.0]);
+    }
+
+    #[test]
+    fn weights_lie_in_the_file_as_bytes_with_a_scale_for_each_output_channel() {
+        let graph = quantised();
+        let weights = writer(&graph, "first.rounded");
+        assert_eq!((weights.op_type(), weights.integer("axis", 1)), ("DequantizeLinear", 0));
+        let bytes = graph.constant(&weights.input[0]).unwrap();
+        assert_eq!((bytes.data_type(), bytes.dims.as_slice()), (element::INT8, &[3, 2, 1, 1][..]));
+        assert!(graph.constant("first").is_none(), "the weights lie in the file twice");
+        let scales = floats(&graph, &weights.input[1]);
+        let exact = [1.0, -2.0, 0.5, 0.25, -1.5, 4.0];
+        for (position, (byte, exact)) in bytes.raw_data.as_ref().unwrap().iter().zip(exact).enumerate() {
+            let weight = f32::from(byte.cast_signed()) * scales[position / 2];
+            assert!((weight - exact).abs() <= scales[position / 2] / 2.0, "{position}: {weight} for {exact}");
+        }
+    }
+
+    #[test]
+    fn everything_else_stays_and_is_of_the_standard() {
+        let (before, after) = (graph(), quantised());
+        assert!(after.node.iter().all(|node| node.domain().is_empty()));
+        for output in ["s", "g", "gate", "weighed", "gelu", "sum", "w", "row", "y"] {
+            assert_eq!(writer(&after, output), writer(&before, output), "{output}");
+        }
+    }
+
+    #[test]
+    fn a_map_that_two_convolutions_read_is_rounded_once() {
+        let mut two = graph();
+        two.node.push(Node::new("Conv", &["weighed", "third"], "z").with(Attribute::integers("kernel_shape", &[1, 1])));
+        two.initializer.push(Tensor::of_floats("third", &[1, 2, 1, 1], &[1.0, 1.0]));
+        two.output.push(crate::onnx::proto::ValueInfo::symbolic("z", element::FLOAT, &["N", "C", "H", "W"]));
+        let mut record = record();
+        record.tensors[0].corrections.insert("third".to_owned(), vec![0]);
+        assert_eq!(quantise_explicitly(&mut two, &record).unwrap(), 3);
+        assert_eq!(two.node.iter().filter(|node| node.is("QuantizeLinear")).count(), 2);
+        assert_eq!(writer(&two, "z").input[0], "weighed.rounded");
+    }
+
+    #[test]
+    fn the_bias_has_the_correction_in_the_units_of_the_record() {
+        let graph = quantised();
+        let unit = |scale: f32| 5.0 / 255.0 * scale;
+        let scales = floats(&graph, "first.scales");
+        let expected = [10.0 + 5.0 * unit(scales[0]), 20.0, 30.0 - 7.0 * unit(scales[2])];
+        for (found, expected) in floats(&graph, "first.bias").into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn the_same_network_and_record_give_the_same_graph() {
+        assert_eq!(quantised(), quantised());
+    }
+
+    #[test]
+    fn a_record_of_another_network_is_refused_with_the_tensors_name() {
+        let mut missing = record();
+        missing.tensors.remove(1);
+        let error = quantise_explicitly(&mut graph(), &missing).unwrap_err();
+        assert!(matches!(&error, EditError::Record(RecordError::Missing { tensor }) if tensor == "gelu"), "{error}");
+    }
+}
