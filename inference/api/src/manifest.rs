@@ -352,8 +352,8 @@ pub struct Memory {
     pub peak_mib: u32,
     /// What each further page in work adds.
     pub per_page_mib: u32,
-    /// Highest of a GPU's memory over a long run, for strategies that compute on one. Pods go to GPUs that have more.
-    /// Absent where it was not measured.
+    /// Highest of a GPU's memory over a long run, for strategies that compute on one. Pods go to GPUs that have
+    /// more, and a reserve ([`Memory::gpu_needed`]). Absent where it was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_mib: Option<u32>,
 }
@@ -363,6 +363,12 @@ impl Memory {
     #[must_use]
     pub const fn needed(&self) -> u64 {
         Self::with_reserve(self.peak_mib)
+    }
+
+    /// What is needed of a GPU's free memory, in bytes: the peak there, and a reserve. None where it was not measured.
+    #[must_use]
+    pub fn gpu_needed(&self) -> Option<u64> {
+        self.gpu_mib.map(Self::with_reserve)
     }
 
     /// Bytes of so many MiB, and a sixteenth more: what memory varies by from run to run, and what was not met while it was

@@ -42,8 +42,7 @@ impl Needs {
             found.map_or(unmeasured, Memory::needed)
         };
         let gpu = |strategy: Strategy, unmeasured: u64| {
-            let found = of_strategy(measured, strategy).and_then(|memory| memory.gpu_mib);
-            found.map_or(unmeasured, Memory::with_reserve)
+            of_strategy(measured, strategy).and_then(Memory::gpu_needed).unwrap_or(unmeasured)
         };
         Self {
             gpu_fp16: gpu(Strategy::GpuFp16, UNMEASURED.gpu_fp16),

@@ -1,6 +1,7 @@
 //! A pool's spec, read once: defaults taken in, names looked up, permissions checked. Builders and decisions take this.
 
 use jiff::SignedDuration;
+use ocr_api::manifest::Memory;
 
 use crate::{
     api::{ComputeResources, OcrPool, OnMismatch, PodResources, Quantity, ScalingMode, Strategy},
@@ -171,8 +172,8 @@ impl ValidPool {
         memory(given.limits).or_else(|| memory(given.requests)).unwrap_or_else(|| self.default_memory(strategy))
     }
 
-    /// What the bundle was measured to need for one page at a time, by the way of computing that needs least; every pod
-    /// may step down to it. Below it, the server ends at its start.
+    /// What the server needs for one page at a time, by the way of computing that needs least; every pod may step down to
+    /// it. Below it, the server ends at its start.
     fn least_memory(&self) -> Quantity {
         Quantity::mebibytes(self.needed_mib("cpu/offload"))
     }
@@ -185,11 +186,11 @@ impl ValidPool {
         if is_tight { OFFLOAD_PATIENCE } else { 1 }
     }
 
-    /// Memory that the server must find to compute on the CPU by a profile, in MiB, rounded up; 0 where nothing was
-    /// measured.
+    /// Memory that a container must be given to compute on the CPU by a profile, in MiB, rounded up; 0 where nothing was
+    /// measured. The server must find what was measured beside what it has taken itself by the time it looks.
     fn needed_mib(&self, profile: &str) -> u32 {
         let memory = self.bundle.memory.get(profile).or_else(|| self.bundle.memory.get("cpu"));
-        memory.map_or(0, |memory| u32::try_from(memory.needed().div_ceil(1 << 20)).unwrap_or(u32::MAX))
+        memory.map_or(0, |memory| whole_mib(memory.needed()).saturating_add(PROCESS_MIB))
     }
 
     /// Memory for the bodies of all requests: two of the largest at least.
@@ -198,11 +199,11 @@ impl ValidPool {
         u32::try_from(two).unwrap_or(u32::MAX).max(BODIES_MIB)
     }
 
-    /// GPU memory that a pod of a strategy needs, in MiB: as the bundle was measured, else a default. 0 of a strategy
-    /// without a GPU.
+    /// GPU memory that a pod of a strategy needs, in MiB, rounded up: what its server asks to be free, which is as the
+    /// bundle was measured, with a reserve, else a default. 0 of a strategy without a GPU.
     #[must_use]
     pub fn gpu_memory_mib(&self, strategy: Strategy) -> u32 {
-        let measured = self.bundle.memory.get(strategy.as_str()).and_then(|memory| memory.gpu_mib);
+        let measured = self.bundle.memory.get(strategy.as_str()).and_then(Memory::gpu_needed).map(whole_mib);
         match strategy {
             Strategy::GpuFp16 => measured.unwrap_or(UNMEASURED_FP16_MIB),
             Strategy::GpuInt8 => measured.unwrap_or(UNMEASURED_INT8_MIB),
@@ -222,11 +223,20 @@ impl ValidPool {
     }
 }
 
+/// Bytes in MiB, rounded up.
+fn whole_mib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX)
+}
+
 /// Cores asked for and got at most, where the pool says nothing: enough to start within seconds.
 const DEFAULT_CPU: (Quantity, Quantity) = (Quantity::millicores(1000), Quantity::millicores(2000));
 
 /// How many times the time of `cpu/full` a page may take by `cpu/offload`.
 const OFFLOAD_PATIENCE: i32 = 4;
+
+/// Memory that the server has taken before it looks at what is available: 9.3 MiB were measured (1.5 of its own, 7.8 of
+/// its program's pages, which count where no other container has touched them first), and the kernel takes some for it.
+const PROCESS_MIB: u32 = 16;
 
 /// Memory of a bundle that was not measured.
 const UNMEASURED_MIB: u32 = 1024;
@@ -276,7 +286,6 @@ fn list<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ocr_api::manifest::Memory;
     use serde_json::{Value, json};
 
     use super::*;
@@ -309,7 +318,7 @@ mod tests {
             ),
             (
                 json!({"model": {"name": "large"}, "resources": {"cpu": {"limits": {"memory": "2Gi"}}}}),
-                "cpu pods have 2Gi of memory and large needs 3188Mi at least",
+                "cpu pods have 2Gi of memory and large needs 3204Mi at least",
             ),
         ] {
             assert_eq!(refused(&spec), message);
@@ -318,7 +327,7 @@ mod tests {
 
     #[test]
     fn memory_decides_by_the_profile_that_needs_least_and_how_patient_one_is() {
-        // The largest needs 290 MiB and a sixteenth, the next 240, the least 160.
+        // The largest needs 290 MiB and a sixteenth, the next 240, the least 160; the process itself 16 more.
         let small = |memory: &str| {
             let mut installation = installation();
             let bundle = installation.bundles.get_mut("small").unwrap();
@@ -328,8 +337,8 @@ mod tests {
             }
             ValidPool::read(&pool(&json!({"resources": {"cpu": {"limits": {"memory": memory}}}})), &installation)
         };
-        assert!(small("169Mi").unwrap_err().to_string().ends_with("small needs 170Mi at least"));
-        let rows = [("170Mi", 4), ("254Mi", 4), ("255Mi", 1), ("309Mi", 1), ("2Gi", 1)];
+        assert!(small("185Mi").unwrap_err().to_string().ends_with("small needs 186Mi at least"));
+        let rows = [("186Mi", 4), ("187Mi", 4), ("270Mi", 4), ("271Mi", 1), ("325Mi", 1), ("2Gi", 1)];
         for (memory, patience) in rows {
             assert_eq!(small(memory).unwrap().patience(Strategy::Cpu), patience, "{memory}");
         }
@@ -371,13 +380,15 @@ mod tests {
     }
 
     #[test]
-    fn gpu_memory_is_what_the_bundle_was_measured_to_take_and_else_a_default() {
+    fn gpu_memory_is_what_the_server_asks_to_be_free() {
         let of = |name: &str| {
             let pool = valid(&json!({"model": {"name": name}}));
             Strategy::ALL.map(|strategy| pool.gpu_memory_mib(strategy))
         };
+        // Not measured: defaults, to which the server adds nothing.
         assert_eq!(of("large"), [6144, 3072, 0]);
-        assert_eq!(of("small"), [2500, 3072, 0]);
+        // 2500 were measured: 2500 x 17 / 16 = 2656.25.
+        assert_eq!(of("small"), [2657, 3072, 0]);
     }
 
     #[test]

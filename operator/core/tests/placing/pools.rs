@@ -3,14 +3,14 @@
 use ocrpool_core::{api::OcrPool, installation::Installation, valid::ValidPool};
 use serde_json::{Value, json};
 
-/// An installation with a bundle that needs 6000 and 3000 MiB of a GPU.
+/// An installation with a bundle that was measured to take 6000 and 3008 MiB of a GPU.
 pub fn installation() -> Installation {
     let memory = |gpu: Value| json!({"idleMib": 100, "peakMib": 200, "perPageMib": 10, "gpuMib": gpu});
     serde_json::from_value(json!({
         "image": "registry.example.com/ocr:1",
         "bundles": {"small": {
             "version": "1", "languages": ["en"], "bytes": 1000,
-            "memory": {"cpu": memory(Value::Null), "gpu-fp16": memory(json!(6000)), "gpu-int8": memory(json!(3000))},
+            "memory": {"cpu": memory(Value::Null), "gpu-fp16": memory(json!(6000)), "gpu-int8": memory(json!(3008))},
         }},
         "allow": {"tolerations": ["*"]},
     }))
