@@ -12,7 +12,7 @@ use crate::{
     engine::{ArenaGrowth, ConvSearch},
     hardware,
     plan::Orientation,
-    strategy::{DeviceWish, Strategy, Wishes},
+    strategy::{DeviceWish, Listed, Strategy, Wishes},
 };
 
 /// How documents are read.
@@ -170,6 +170,11 @@ pub struct StrategySettings {
     #[arg(long, env = "OCR_STRATEGY", value_name = "auto|NAME", default_value = "auto", value_parser = parse_strategy)]
     pub strategy: WantedStrategy,
 
+    /// Ways to compute that may be taken: gpu-fp16, gpu-int8, cpu; one that is left out is not stepped down to. The CPU is
+    /// the last resort, named or not
+    #[arg(long, env = "OCR_STRATEGIES", value_name = "NAMES", default_value_t = Listed::default())]
+    pub strategies: Listed,
+
     /// What to compute on; auto takes the GPU with most free memory, else the CPU
     #[arg(long, env = "OCR_DEVICE", value_name = "auto|cpu|cuda:N", default_value = "auto")]
     pub device: DeviceWish,
@@ -194,7 +199,7 @@ impl StrategySettings {
     /// What is asked for.
     #[must_use]
     pub const fn wishes(&self) -> Wishes {
-        Wishes { strategy: self.strategy, device: self.device, cpu_only: self.force_cpu_only }
+        Wishes { strategy: self.strategy, listed: self.strategies, device: self.device, cpu_only: self.force_cpu_only }
     }
 }
 

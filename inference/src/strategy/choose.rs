@@ -15,9 +15,68 @@ const COMPUTE_CAPABILITY: (u32, u32) = (7, 5);
 pub struct Wishes {
     /// The best strategy to use; any where `None`.
     pub strategy: Option<Strategy>,
+    /// Those that may be used at all.
+    pub listed: Listed,
     pub device: DeviceWish,
     /// No GPU, whatever else is asked for.
     pub cpu_only: bool,
+}
+
+/// The strategies that may be used. The CPU always may: it is the last resort of all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    gpu_fp16: bool,
+    gpu_int8: bool,
+}
+
+impl Default for Listed {
+    fn default() -> Self {
+        Self { gpu_fp16: true, gpu_int8: true }
+    }
+}
+
+impl Listed {
+    /// Whether a strategy is among them.
+    #[must_use]
+    pub const fn has(self, strategy: Strategy) -> bool {
+        match strategy {
+            Strategy::GpuFp16 => self.gpu_fp16,
+            Strategy::GpuInt8 => self.gpu_int8,
+            Strategy::Cpu(_) => true,
+        }
+    }
+}
+
+impl FromStr for Listed {
+    type Err = String;
+
+    /// `gpu-fp16`, `gpu-int8` and `cpu`, as pools name them, with commas between; each at most once.
+    fn from_str(text: &str) -> Result<Self, String> {
+        const KNOWN: &str = "gpu-fp16, gpu-int8, cpu";
+        if text.is_empty() {
+            return Err(format!("names no strategy; name some of {KNOWN}"));
+        }
+        let mut seen: Vec<&str> = Vec::new();
+        for name in text.split(',') {
+            if !Strategy::ALL.iter().any(|strategy| strategy.family() == name) {
+                return Err(format!("{name:?} is none of {KNOWN}"));
+            }
+            if seen.contains(&name) {
+                return Err(format!("{name} is named twice; name it once"));
+            }
+            seen.push(name);
+        }
+        let has = |strategy: Strategy| seen.contains(&strategy.family());
+        Ok(Self { gpu_fp16: has(Strategy::GpuFp16), gpu_int8: has(Strategy::GpuInt8) })
+    }
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gpu = [Strategy::GpuFp16, Strategy::GpuInt8].into_iter().filter(|strategy| self.has(*strategy));
+        let names: Vec<&str> = gpu.map(Strategy::family).chain(["cpu"]).collect();
+        formatter.write_str(&names.join(","))
+    }
 }
 
 /// What to compute on.
@@ -130,6 +189,7 @@ pub fn choose(machine: &Machine, wishes: &Wishes, libraries: Libraries, needs: &
     for strategy in Strategy::ALL {
         let fits = match strategy {
             _ if wishes.strategy.is_some_and(|wanted| strategy < wanted) => Err(not_asked_for(wishes)),
+            _ if !wishes.listed.has(strategy) => Err(not_listed(wishes)),
             Strategy::GpuFp16 => gpu(machine, wishes, libraries.cuda, CUDA_LIBRARY, needs.gpu_fp16).map(Some),
             Strategy::GpuInt8 => gpu(machine, wishes, libraries.tensorrt, TENSORRT_LIBRARY, needs.gpu_int8).map(Some),
             Strategy::Cpu(profile) => memory(have, needs.of_profile(profile)).map(|()| None),
@@ -150,6 +210,10 @@ const TENSORRT_LIBRARY: &str = "libonnxruntime_providers_tensorrt.so";
 fn not_asked_for(wishes: &Wishes) -> Unfit {
     let wanted = wishes.strategy.map_or("auto", Strategy::as_str);
     (Reason::NotAskedFor, format!("the setting strategy is {wanted}"))
+}
+
+fn not_listed(wishes: &Wishes) -> Unfit {
+    (Reason::NotAskedFor, format!("the setting strategies is {}", wishes.listed))
 }
 
 /// The GPU to use. Several reasons may hold: the one is given that has to be put right first.

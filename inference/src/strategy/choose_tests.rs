@@ -251,9 +251,85 @@ fn the_settings_bound_what_is_tried() {
     let machine = machine(&[(7000, T4), (4000, T4)], CUDA, 16_384);
     for (strategy, device, cpu_only, candidates, passed) in rows {
         let strategy = (strategy != "auto").then(|| strategy.parse().unwrap());
-        let wishes = Wishes { strategy, device: device.parse().unwrap(), cpu_only };
+        let wishes = Wishes { strategy, device: device.parse().unwrap(), cpu_only, ..Wishes::default() };
         let choice = choose(&machine, &wishes, BOTH, &unmeasured());
         assert_eq!((told(&choice).as_str(), reasons(&choice).as_str()), (candidates, passed), "{wishes:?}");
+    }
+}
+
+#[test]
+fn what_is_not_listed_is_not_stepped_down_to() {
+    // Setting strategy, setting strategies, free MiB of the GPU, libraries; candidates, reasons.
+    type Row = (&'static str, &'static str, u64, Libraries, &'static str, &'static str);
+    let all = "gpu-fp16@0 gpu-int8@0 cpu/full cpu/optimized cpu/offload";
+    let rows: [Row; 14] = [
+        ("auto", "gpu-fp16,gpu-int8,cpu", 7000, BOTH, all, ""),
+        ("auto", "cpu,gpu-int8,gpu-fp16", 7000, BOTH, all, ""),
+        (
+            "gpu-fp16",
+            "gpu-fp16,gpu-int8,cpu",
+            4000,
+            BOTH,
+            "gpu-int8@0 cpu/full cpu/optimized cpu/offload",
+            "gpu-fp16:GpuMemory",
+        ),
+        // gpu-int8 would fit, and was left out.
+        ("gpu-fp16", "gpu-fp16,cpu", 4000, BOTH, ALL_CPU, "gpu-fp16:GpuMemory gpu-int8:NotAskedFor"),
+        ("gpu-fp16", "gpu-fp16,cpu", 4000, NONE, ALL_CPU, "gpu-fp16:NoProvider gpu-int8:NotAskedFor"),
+        (
+            "gpu-fp16",
+            "gpu-fp16,cpu",
+            7000,
+            BOTH,
+            "gpu-fp16@0 cpu/full cpu/optimized cpu/offload",
+            "gpu-int8:NotAskedFor",
+        ),
+        ("auto", "gpu-fp16,cpu", 7000, BOTH, "gpu-fp16@0 cpu/full cpu/optimized cpu/offload", "gpu-int8:NotAskedFor"),
+        ("auto", "gpu-int8,cpu", 7000, BOTH, "gpu-int8@0 cpu/full cpu/optimized cpu/offload", "gpu-fp16:NotAskedFor"),
+        ("gpu-int8", "gpu-int8,cpu", 3071, BOTH, ALL_CPU, "gpu-fp16:NotAskedFor gpu-int8:GpuMemory"),
+        // The one that is asked for is not listed.
+        ("gpu-int8", "gpu-fp16,cpu", 7000, BOTH, ALL_CPU, "gpu-fp16:NotAskedFor gpu-int8:NotAskedFor"),
+        ("auto", "cpu", 7000, BOTH, ALL_CPU, "gpu-fp16:NotAskedFor gpu-int8:NotAskedFor"),
+        ("cpu/full", "cpu", 7000, BOTH, ALL_CPU, "gpu-fp16:NotAskedFor gpu-int8:NotAskedFor"),
+        // The CPU is the last resort, named or not.
+        ("gpu-fp16", "gpu-fp16", 4000, BOTH, ALL_CPU, "gpu-fp16:GpuMemory gpu-int8:NotAskedFor"),
+        (
+            "gpu-fp16",
+            "gpu-fp16,gpu-int8",
+            4000,
+            BOTH,
+            "gpu-int8@0 cpu/full cpu/optimized cpu/offload",
+            "gpu-fp16:GpuMemory",
+        ),
+    ];
+    for (strategy, listed, free, libraries, candidates, passed) in rows {
+        let strategy = (strategy != "auto").then(|| strategy.parse().unwrap());
+        let wishes = Wishes { strategy, listed: listed.parse().unwrap(), ..Wishes::default() };
+        let choice = choose(&machine(&[(free, T4)], CUDA, 16_384), &wishes, libraries, &unmeasured());
+        assert_eq!((told(&choice).as_str(), reasons(&choice).as_str()), (candidates, passed), "{wishes:?}");
+    }
+}
+
+#[test]
+fn a_list_of_strategies_is_read_as_it_is_written_and_refused_with_what_to_do() {
+    for (text, shown) in [
+        ("gpu-fp16,gpu-int8,cpu", "gpu-fp16,gpu-int8,cpu"),
+        ("cpu,gpu-fp16", "gpu-fp16,cpu"),
+        ("gpu-int8", "gpu-int8,cpu"),
+        ("cpu", "cpu"),
+    ] {
+        assert_eq!(text.parse::<Listed>().unwrap().to_string(), shown);
+    }
+    assert_eq!(Listed::default().to_string(), "gpu-fp16,gpu-int8,cpu");
+    for (text, error) in [
+        ("", "names no strategy; name some of gpu-fp16, gpu-int8, cpu"),
+        ("gpu-fp16,", "\"\" is none of gpu-fp16, gpu-int8, cpu"),
+        ("gpu-fp16, cpu", "\" cpu\" is none of gpu-fp16, gpu-int8, cpu"),
+        ("gpu", "\"gpu\" is none of gpu-fp16, gpu-int8, cpu"),
+        ("cpu/full", "\"cpu/full\" is none of gpu-fp16, gpu-int8, cpu"),
+        ("cpu,gpu-int8,cpu", "cpu is named twice; name it once"),
+    ] {
+        assert_eq!(text.parse::<Listed>(), Err(error.to_owned()), "{text}");
     }
 }
 
@@ -290,6 +366,9 @@ fn a_refusal_and_each_reason_have_both_numbers_and_what_to_do() {
     let needs = Needs { offload: 170 * MIB, ..unmeasured() };
     let refusal = choose(&machine(&[], CUDA, 100), &Wishes::default(), NONE, &needs).unwrap_err();
     assert_eq!(refusal.to_string(), "cpu/offload needs 170 MiB of memory and 100 MiB are available");
+    let wishes = Wishes { listed: "gpu-int8,cpu".parse().unwrap(), ..Wishes::default() };
+    let choice = choose(&machine(&[(8000, T4)], CUDA, 7000), &wishes, BOTH, &unmeasured()).unwrap();
+    assert_eq!(choice.passed_over[0].message, "the setting strategies is gpu-int8,cpu");
     let message = |devices: &[Device], cuda, libraries, device: &str| {
         let wishes = Wishes { device: device.parse().unwrap(), ..Wishes::default() };
         let choice = choose(&machine(devices, cuda, 7000), &wishes, libraries, &unmeasured()).unwrap();

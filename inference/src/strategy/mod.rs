@@ -7,7 +7,7 @@ mod choose;
 mod layout;
 mod needs;
 
-pub use choose::{Candidate, Choice, DeviceWish, Libraries, Refusal, Wishes, choose};
+pub use choose::{Candidate, Choice, DeviceWish, Libraries, Listed, Refusal, Wishes, choose};
 pub use layout::{Layout, layout, page_memory, places};
 pub use needs::{Needs, of_strategy};
 
