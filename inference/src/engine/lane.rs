@@ -257,7 +257,7 @@ impl Lane {
 
     /// Most items of a batch, now.
     #[cfg(test)]
-    pub fn batch_limit(&self) -> usize {
+    pub(crate) fn batch_limit(&self) -> usize {
         self.shared.items.load(Ordering::Relaxed)
     }
 

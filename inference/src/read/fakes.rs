@@ -277,8 +277,8 @@ impl Stand {
         self.meter.register(&registry).unwrap();
         let families = registry.gather();
         let found = families.iter().find(|family| family.name() == "ocr_strategies_passed_over_total");
-        let series = found.map(|family| family.get_metric()).unwrap_or_default();
-        series.iter().map(|one| (one.get_label()[0].value().to_owned(), one.get_counter().get_value())).collect()
+        let series = found.into_iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+        series.map(|one| (one.get_label()[0].value().to_owned(), one.get_counter().get_value())).collect()
     }
 }
 
