@@ -220,7 +220,9 @@ fn undecodable() -> anyhow::Result<()> {
         fs::write(folder.path().join("torn.jpg"), bytes)?;
         fs::write(folder.path().join("torn.txt"), "whatever it says")?;
         let golden = [Path::new("--golden"), folder.path(), Path::new("--max-pixels"), Path::new(pixels)];
-        let mut server = Server::launch(&Options::new().arguments(golden))?;
+        // No strategy but those of the CPU, which nothing speaks against.
+        let arguments = Options::new().arguments(golden).arguments(["--force-cpu-only", "true"]);
+        let mut server = Server::launch(&arguments)?;
         server.wait_live(LIMIT)?;
         server.wait_until("a load that fails", LIMIT, |status| status.load.error.is_some())?;
         let status = server.status()?;
