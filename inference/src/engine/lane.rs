@@ -89,6 +89,8 @@ struct Shared {
     settings: LaneSettings,
     /// Most items of a batch: what was set, or less since memory ran out.
     items: AtomicUsize,
+    /// Most items of a batch, from outside. A bound of its own: whoever lifts it knows nothing of memory that ran out.
+    bound: AtomicUsize,
     queue: Mutex<Queue>,
     arrived: Condvar,
     stats: LaneStats,
@@ -178,6 +180,7 @@ impl Lane {
     pub fn start(settings: LaneSettings, open: Vec<Open>, on_batch: OnBatch) -> Result<Self, EngineError> {
         let shared = Arc::new(Shared {
             items: AtomicUsize::new(settings.limits.items),
+            bound: AtomicUsize::new(usize::MAX),
             settings,
             queue: Mutex::default(),
             arrived: Condvar::new(),
@@ -249,16 +252,16 @@ impl Lane {
         Ok(Ticket { reply: receiver, wanted })
     }
 
-    /// Bounds a batch by so many items, until it is told otherwise; `None` is what the lane was set up with.
+    /// Bounds a batch by so many items, until it is told otherwise; `None` lifts the bound, and leaves that of memory that
+    /// ran out.
     pub fn limit_batch(&self, items: Option<usize>) {
-        let most = self.shared.settings.limits.items;
-        self.shared.items.store(items.unwrap_or(most).clamp(1, most), Ordering::Relaxed);
+        self.shared.bound.store(items.unwrap_or(usize::MAX).max(1), Ordering::Relaxed);
     }
 
     /// Most items of a batch, now.
     #[cfg(test)]
     pub(crate) fn batch_limit(&self) -> usize {
-        self.shared.items.load(Ordering::Relaxed)
+        self.shared.batch_limit()
     }
 
     /// What the lane has done.
@@ -284,6 +287,10 @@ impl Drop for Lane {
 }
 
 impl Shared {
+    fn batch_limit(&self) -> usize {
+        self.items.load(Ordering::Relaxed).min(self.bound.load(Ordering::Relaxed))
+    }
+
     /// Runs batches until the lane is closed.
     fn serve(&self, slot: &mut Slot<'_>) {
         // A network that panics must not leave callers waiting: whoever submits afterwards is told.
@@ -303,7 +310,7 @@ impl Shared {
             Residency::Idle(after) if resident => Some(Instant::now() + after),
             Residency::Idle(_) | Residency::Always => None,
         };
-        let limits = BatchLimits { items: self.items.load(Ordering::Relaxed), ..self.settings.limits };
+        let limits = BatchLimits { items: self.batch_limit(), ..self.settings.limits };
         let mut queue = lock(&self.queue);
         loop {
             if queue.closed {

@@ -281,6 +281,21 @@ async fn an_item_alone_that_fits_a_fresh_network_is_answered() {
 }
 
 #[tokio::test]
+async fn a_bound_from_outside_that_is_lifted_leaves_the_one_of_memory_that_ran_out() {
+    let bench = TightBench::new(2, usize::MAX, Residency::Always);
+    bench.lane.limit_batch(Some(1));
+    assert_eq!(bench.lane.batch_limit(), 1);
+    bench.lane.limit_batch(None);
+    assert_eq!(bench.lane.batch_limit(), 4);
+    assert!(read_together(&bench.lane, 4).await.iter().all(Result::is_ok));
+    assert_eq!(bench.lane.batch_limit(), 2, "half of what found no memory");
+    for bound in [Some(3), Some(1), None] {
+        bench.lane.limit_batch(bound);
+        assert_eq!(bench.lane.batch_limit(), bound.unwrap_or(usize::MAX).min(2), "{bound:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_item_that_never_fits_is_told_that_memory_ran_out() {
     let bench = TightBench::new(0, 0, Residency::Always);
     assert!(matches!(bench.read(1).await[0], Err(EngineError::OutOfMemory { .. })));
