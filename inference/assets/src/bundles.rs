@@ -155,6 +155,7 @@ mod tests {
                     let manifest = manifests::parse(&text_of_manifest.unwrap()).unwrap();
                     let calibrated = manifest.recognisers.iter().find(|recogniser| recogniser.int8.is_some()).unwrap();
                     assert_eq!(record.network, calibrated.file.sha256, "{}", recipe.bundle);
+                    assert!(calibrated.int8_qdq.is_some(), "{}", recipe.bundle);
                     assert_eq!(record.to_text(), text, "{}", recipe.bundle);
                 }
                 Err(_) => assert!(recipe.recogniser_in(Precision::Int8).is_none(), "{}", recipe.bundle),

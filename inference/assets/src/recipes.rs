@@ -288,8 +288,8 @@ fn in_precision(model: &mut Model, precision: Precision, file: &[u8], manifest: 
 fn record_of(file: &[u8], manifest: &Path) -> Result<(Record, String)> {
     let path = manifest.join(RECORD);
     let name = path.display().to_string();
-    let record =
-        fs::read_to_string(&path).with_context(|| format!("failed to read {name}: run `ocr-calibrate record` first"))?;
+    let record = fs::read_to_string(&path)
+        .with_context(|| format!("failed to read {name}: run `ocr-calibrate record` first"))?;
     let record = Record::parse(&record).with_context(|| name.clone())?;
     record.check_network(&files::sha256(file)).with_context(|| name.clone())?;
     Ok((record, name))

@@ -24,6 +24,9 @@ const MOST_WORSE: f64 = 0.002;
 /// Most that the confidences may be apart on the whole: what shows a small fault first. Seen: 0.0035 and 0.0024. With the
 /// corrections the wrong way round: 0.0085 and 0.0058.
 const MOST_APART: f32 = 0.005;
+/// The same of bytes whose zero is 0, which have half the steps behind a Gelu. Seen: 0.0055 and 0.0035. With the corrections
+/// the wrong way round: 0.0099 and 0.0066.
+const MOST_APART_QDQ: f32 = 0.0065;
 
 /// Reads lines in 32-bit floats and in another precision, in turns, and prints how far they are apart and what each took.
 pub fn compare(places: &Places, recipe: &Recipe, count: u32, precision: Precision) -> Result<()> {
@@ -66,7 +69,7 @@ pub fn compare(places: &Places, recipe: &Recipe, count: u32, precision: Precisio
         other.seconds / exact.seconds,
         other.seconds * 1000.0 / f64::from(count),
     );
-    found.check()
+    found.check(if precision == Precision::Int8Qdq { MOST_APART_QDQ } else { MOST_APART })
 }
 
 /// A network and what it needs to give text.
@@ -139,7 +142,7 @@ impl Difference {
         self.apart / lines
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, most_apart: f32) -> Result<()> {
         let [exact, other] = self.wrong.map(|wrong| self.share(wrong));
         ensure!(
             self.share(self.otherwise) <= MOST_OTHERWISE,
@@ -147,7 +150,7 @@ impl Difference {
             MOST_OTHERWISE * 100.0
         );
         ensure!(other <= exact + MOST_WORSE, "{:.2} % more characters are wrong", (other - exact) * 100.0);
-        ensure!(self.apart() <= MOST_APART, "the confidences are more than {MOST_APART} apart");
+        ensure!(self.apart() <= most_apart, "the confidences are more than {most_apart} apart");
         Ok(())
     }
 }
@@ -192,16 +195,16 @@ mod tests {
         let difference = difference(3, "tota1 1.23", "total 1.23");
         assert_eq!((difference.lines_otherwise, difference.otherwise, difference.characters), (3, 3, 1000));
         assert_eq!(difference.wrong, [100, 97]);
-        difference.check().unwrap();
+        difference.check(MOST_APART).unwrap();
     }
 
     #[test]
     fn more_wrong_characters_than_allowed_fail_and_so_do_too_many_others() {
-        difference(2, "total 1.23", "tota1 1.23").check().unwrap();
-        let error = difference(3, "total 1.23", "tota1 1.23").check().unwrap_err().to_string();
+        difference(2, "total 1.23", "tota1 1.23").check(MOST_APART).unwrap();
+        let error = difference(3, "total 1.23", "tota1 1.23").check(MOST_APART).unwrap_err().to_string();
         assert!(error.contains("0.30 % more characters are wrong"), "{error}");
-        difference(6, "tota1 1.23", "totaI 1.23").check().unwrap();
-        let error = difference(7, "tota1 1.23", "totaI 1.23").check().unwrap_err().to_string();
+        difference(6, "tota1 1.23", "totaI 1.23").check(MOST_APART).unwrap();
+        let error = difference(7, "tota1 1.23", "totaI 1.23").check(MOST_APART).unwrap_err().to_string();
         assert!(error.contains("read otherwise"), "{error}");
     }
 
@@ -209,6 +212,6 @@ mod tests {
     fn confidences_far_apart_fail_though_every_character_is_the_same() {
         let mut difference = Difference::default();
         difference.add("a", &reading("a", 0.9), &reading("a", 0.88));
-        assert!(difference.check().is_err());
+        assert!(difference.check(MOST_APART).is_err());
     }
 }

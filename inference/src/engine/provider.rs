@@ -205,7 +205,8 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_made_is_named_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let cuda = Cuda { gpu: 0, memory_limit: None, arena_growth: ArenaGrowth::default(), search: ConvSearch::default() };
+        let cuda =
+            Cuda { gpu: 0, memory_limit: None, arena_growth: ArenaGrowth::default(), search: ConvSearch::default() };
         let prepare = |cache: PathBuf| Provider::TensorRt(TensorRt { cuda, cache }).prepare();
         let cache = folder.path().join("of-the-gpu/of-the-bundle");
         prepare(cache.clone()).unwrap();

@@ -6,8 +6,8 @@ use ocr_api::manifest::{Precision, Recogniser};
 
 use crate::{
     engine::{
-        ArenaGrowth, BatchLimits, BatchRun, ConvSearch, Cuda, Engine, EngineError, Lane, LaneSettings, OnnxRuntime, OnnxSettings,
-        Open, Placement, Provider, Residency, TensorRt,
+        ArenaGrowth, BatchLimits, BatchRun, ConvSearch, Cuda, Engine, EngineError, Lane, LaneSettings, OnnxRuntime,
+        OnnxSettings, Open, Placement, Provider, Residency, TensorRt,
     },
     meter::Meter,
     models::{Bundle, BundleError},
@@ -282,5 +282,34 @@ impl Opener<'_> {
         let residency = self.layout.drop_after.or(self.settings.idle_unload).map_or(Residency::Always, Residency::Idle);
         let lane = LaneSettings { name, limits, capacity: LANE_CAPACITY, residency };
         Lane::start(lane, open.collect(), Arc::new(on_batch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tensorrt_compiled_of_one_bundle_is_not_found_for_another() {
+        let settings = NetworkSettings {
+            onnxruntime: PathBuf::new(),
+            threads: 1,
+            batch_size: None,
+            line_orientation: false,
+            idle_unload: None,
+            gpu: GpuSettings {
+                memory_limit: Some(7),
+                arena_growth: ArenaGrowth::PowerOfTwo,
+                tensorrt_caches: ["/cache/first", "/cache/second"].map(PathBuf::from).to_vec(),
+                ..GpuSettings::default()
+            },
+        };
+        let candidate = Candidate { strategy: Strategy::GpuInt8, gpu: Some(1) };
+        let of_bundle = |digest| provider(&settings, candidate, &layout(candidate.strategy, 1), digest);
+        let search = ConvSearch::default();
+        let cuda = Cuda { gpu: 1, memory_limit: Some(7), arena_growth: ArenaGrowth::PowerOfTwo, search };
+        let expected = |cache: &str| Provider::TensorRt(TensorRt { cuda, cache: cache.into() });
+        assert_eq!(of_bundle("0a1b"), expected("/cache/second/0a1b"));
+        assert_eq!(of_bundle("2c3d"), expected("/cache/second/2c3d"));
     }
 }

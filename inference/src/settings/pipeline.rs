@@ -90,7 +90,12 @@ pub struct GpuSettings {
     pub gpu_memory_limit: u64,
 
     /// How such an arena grows: by what is needed, or to twice the size, which leaves other processes less
-    #[arg(long, env = "OCR_GPU_ARENA_GROWTH", value_name = "same-as-requested|power-of-two", default_value = "same-as-requested")]
+    #[arg(
+        long,
+        env = "OCR_GPU_ARENA_GROWTH",
+        value_name = "same-as-requested|power-of-two",
+        default_value = "same-as-requested"
+    )]
     pub gpu_arena_growth: ArenaGrowth,
 
     /// How cuDNN chooses among the algorithms of a convolution: by rules, by trying all, or always the same

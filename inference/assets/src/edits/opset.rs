@@ -97,7 +97,10 @@ mod tests {
         assert_eq!(raise(&mut model).unwrap(), 1);
         assert_eq!((model.opset_import[0].version(), model.ir_version), (13, Some(7)));
         let graph = model.graph.unwrap();
-        assert_eq!((graph.node[0].input.as_slice(), graph.node[0].attribute.len()), (&["x".into(), "y.axes".into()][..], 0));
+        assert_eq!(
+            (graph.node[0].input.as_slice(), graph.node[0].attribute.len()),
+            (&["x".into(), "y.axes".into()][..], 0)
+        );
         let expected = Tensor::of_integers("y.axes", &[2], &[0, 2]);
         assert_eq!(graph.initializer, [expected]);
     }

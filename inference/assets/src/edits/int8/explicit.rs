@@ -114,7 +114,10 @@ mod tests {
         for (output, map, weights) in [("b", "weighed", "first"), ("c", "gelu", "second")] {
             let convolution = writer(&graph, output);
             assert!(convolution.is("Conv"));
-            assert_eq!(convolution.input, [format!("{map}.rounded"), format!("{weights}.rounded"), format!("{weights}.bias")]);
+            assert_eq!(
+                convolution.input,
+                [format!("{map}.rounded"), format!("{weights}.rounded"), format!("{weights}.bias")]
+            );
             let from_bytes = writer(&graph, &convolution.input[0]);
             let to_bytes = writer(&graph, &from_bytes.input[0]);
             assert!(from_bytes.is("DequantizeLinear") && to_bytes.is("QuantizeLinear"));
