@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::api::{Golden, Limits, LogLevel, Placement, Resources, Toleration, is_zero};
+use crate::api::{CpuPrecision, Golden, Limits, LogLevel, Placement, Resources, Strategy, Toleration, is_zero};
 
 /// Everything of a spec that a running pod cannot change. Another value is another revision, and other pods.
 ///
@@ -25,6 +25,28 @@ pub struct Runs {
     pub idle_unload_seconds: i32,
     #[serde(skip_serializing_if = "Golden::is_default")]
     pub golden: Golden,
+    #[serde(skip_serializing_if = "CpuPrecision::is_default")]
+    pub cpu_precision: CpuPrecision,
+    /// Strategies that no pod may step down to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Strategy>,
+}
+
+impl Runs {
+    /// How a pod that was made for a strategy may compute, best first.
+    pub fn ways(&self, strategy: Strategy) -> impl Iterator<Item = Strategy> {
+        Strategy::ALL.into_iter().filter(move |way| *way >= strategy && !self.left_out.contains(way))
+    }
+}
+
+/// What a list of strategies forbids: those that it does not name though it names a better one, whose pods would step down
+/// to them. The CPU is the last resort, named or not. No more of the list is part of a revision, so that one that grows or
+/// shrinks otherwise restarts no pod.
+#[must_use]
+pub fn left_out(strategies: &[Strategy]) -> Vec<Strategy> {
+    let is_left_out =
+        |one: &Strategy| one.needs_gpu() && !strategies.contains(one) && strategies.iter().any(|listed| listed < one);
+    Strategy::ALL.into_iter().filter(is_left_out).collect()
 }
 
 /// What a pod itself says of where it may run: a pool's placement without what only the operator reads.
@@ -91,7 +113,7 @@ pub fn short_hash(bytes: &[u8]) -> String {
 mod tests {
     use serde_json::json;
 
-    use crate::fixture::valid;
+    use crate::{api::Strategy, fixture::valid};
 
     /// A name that changes replaces every pod of every pool: if this fails, the serialised form has changed.
     #[test]
@@ -107,7 +129,8 @@ mod tests {
         for same in [
             json!({"replicas": 5}),
             json!({"scaling": {"min": 3}}),
-            json!({"strategies": ["gpu-fp16", "cpu"]}),
+            json!({"strategies": ["gpu-fp16", "gpu-int8", "cpu"]}),
+            json!({"strategies": ["gpu-int8"]}),
             json!({"placement": {"spillAfterSeconds": 60}}),
             json!({"placement": {"onMismatch": "Replace"}}),
         ] {
@@ -116,6 +139,8 @@ mod tests {
         for other in [
             json!({"model": {"name": "large"}}),
             json!({"model": {"name": "small", "idleUnloadSeconds": 60}}),
+            json!({"model": {"name": "small", "cpuPrecision": "Fp32"}}),
+            json!({"strategies": ["gpu-fp16", "cpu"]}),
             json!({"rollout": {"golden": {"configMapRef": {"name": "receipts"}}}}),
             json!({"rollout": {"golden": {"maxCharErrorPercent": "1"}}}),
             json!({"languages": ["de"]}),
@@ -128,6 +153,26 @@ mod tests {
             json!({"logLevel": "debug"}),
         ] {
             assert_ne!(name(other.clone()), plain, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_a_pool_leaves_out_its_pods_do_not_step_down_to() {
+        use Strategy::{Cpu, GpuFp16, GpuInt8};
+        let rows: [(&[Strategy], Strategy, &[Strategy]); 9] = [
+            (&[GpuFp16, GpuInt8, Cpu], GpuFp16, &[GpuFp16, GpuInt8, Cpu]),
+            (&[GpuFp16, GpuInt8, Cpu], GpuInt8, &[GpuInt8, Cpu]),
+            (&[GpuFp16, GpuInt8, Cpu], Cpu, &[Cpu]),
+            (&[GpuFp16, Cpu], GpuFp16, &[GpuFp16, Cpu]),
+            (&[Cpu, GpuFp16], GpuFp16, &[GpuFp16, Cpu]),
+            (&[GpuFp16], GpuFp16, &[GpuFp16, Cpu]),
+            (&[GpuFp16, GpuInt8], GpuFp16, &[GpuFp16, GpuInt8, Cpu]),
+            (&[GpuInt8], GpuInt8, &[GpuInt8, Cpu]),
+            (&[Cpu], Cpu, &[Cpu]),
+        ];
+        for (listed, strategy, ways) in rows {
+            let pool = valid(&json!({"strategies": listed}));
+            assert_eq!(pool.revision.runs.ways(strategy).collect::<Vec<_>>(), ways, "{listed:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use ocr_api::manifest::Memory;
 use crate::{
     api::{ComputeResources, OcrPool, OnMismatch, PodResources, Quantity, ScalingMode, Strategy},
     installation::{Bundle, Installation},
-    revision::{PodPlacement, Revision, Runs},
+    revision::{PodPlacement, Revision, Runs, left_out},
 };
 
 /// A pool that can be.
@@ -126,6 +126,8 @@ impl ValidPool {
                 log_level: spec.log_level,
                 idle_unload_seconds: spec.model.idle_unload_seconds,
                 golden: spec.rollout.golden.clone(),
+                cpu_precision: spec.model.cpu_precision,
+                left_out: left_out(&spec.strategies),
             }),
             bundle: bundle.clone(),
             strategies: spec.strategies.clone(),

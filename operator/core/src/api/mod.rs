@@ -9,7 +9,7 @@ mod rollout;
 mod status;
 
 pub use placement::{OnMismatch, Placement, TaintEffect, Toleration, TolerationOperator};
-pub use pool::{Limits, LogLevel, Model, OcrPool, OcrPoolSpec, Scaling, ScalingMode, Strategy};
+pub use pool::{CpuPrecision, Limits, LogLevel, Model, OcrPool, OcrPoolSpec, Scaling, ScalingMode, Strategy};
 pub use quantity::{Quantity, QuantityError};
 pub use resources::{ComputeResources, PodResources, Resources};
 pub use rollout::{ConfigMapRef, Golden, RolloutPolicy};

@@ -46,7 +46,8 @@ pub struct OcrPoolSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 500), regex(pattern = r"^[a-z0-9][A-Za-z0-9._:/@-]*$"))]
     pub image: Option<String>,
-    /// How the pods compute, best first.
+    /// How the pods compute, best first. A pod that cannot compute as it was made for steps down to a lower one that is
+    /// listed, and on to the CPU, listed or not; one that is left out, such as `gpu-int8`, no pod uses.
     #[serde(default = "default_strategies")]
     #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = Rule::new("self.all(one, self.exists_one(other, other == one))").message("a strategy is listed twice"))]
@@ -105,6 +106,26 @@ pub struct Model {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0, max = 86_400))]
     pub idle_unload_seconds: i32,
+    /// Precision on the CPU: `Auto` reads lines with 8-bit integers where the CPU is fast at that and the golden pages are
+    /// read as well, `Fp32` never does. Whether GPUs may compute with 8-bit integers is up to `strategies`.
+    #[serde(default, skip_serializing_if = "CpuPrecision::is_default")]
+    pub cpu_precision: CpuPrecision,
+}
+
+/// Precision of what is computed on the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CpuPrecision {
+    #[default]
+    Auto,
+    Fp32,
+}
+
+impl CpuPrecision {
+    /// Whether it is what a pod does of itself.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a pod computes.

@@ -177,6 +177,38 @@ mod tests {
         insta::assert_yaml_snapshot!(template::template(&valid(&spec), Strategy::GpuFp16));
     }
 
+    /// The only container of the pods for a strategy, as JSON.
+    fn container(pool: &ValidPool, strategy: Strategy) -> Value {
+        serde_json::to_value(template::template(pool, strategy)).unwrap()["spec"]["containers"][0].clone()
+    }
+
+    fn variable(container: &Value, name: &str) -> Option<String> {
+        let all = container["env"].as_array().unwrap();
+        let found = all.iter().find(|one| one["name"] == name);
+        found.map(|one| one["value"].as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn pods_for_a_gpu_are_told_which_ways_they_may_take_and_how_gpus_are_counted() {
+        let pool = valid(&json!({"strategies": ["gpu-fp16", "cpu"]}));
+        let fp16 = container(&pool, Strategy::GpuFp16);
+        assert_eq!(variable(&fp16, "OCR_STRATEGIES").as_deref(), Some("gpu-fp16,cpu"));
+        assert_eq!(variable(&fp16, "CUDA_DEVICE_ORDER").as_deref(), Some("PCI_BUS_ID"));
+        let cpu = container(&pool, Strategy::Cpu);
+        assert_eq!([variable(&cpu, "OCR_STRATEGIES"), variable(&cpu, "CUDA_DEVICE_ORDER")], [None, None]);
+        let int8 = container(&valid(&json!({"strategies": ["gpu-fp16", "gpu-int8"]})), Strategy::GpuInt8);
+        assert_eq!(variable(&int8, "OCR_STRATEGIES").as_deref(), Some("gpu-int8,cpu"));
+    }
+
+    #[test]
+    fn eight_bit_integers_on_the_cpu_are_turned_off_where_the_pool_does() {
+        let fp32 = valid(&json!({"model": {"name": "small", "cpuPrecision": "Fp32"}}));
+        for strategy in Strategy::ALL {
+            assert_eq!(variable(&container(&fp32, strategy), "OCR_INT8").as_deref(), Some("false"));
+            assert_eq!(variable(&container(&valid(&json!({})), strategy), "OCR_INT8"), None);
+        }
+    }
+
     #[test]
     fn a_record_gives_back_what_it_was_given() {
         let whole = deployment(&valid(&json!({})), Strategy::Cpu, 2);

@@ -17,7 +17,7 @@ use k8s_openapi::{
 
 use super::{affinity::affinity, names};
 use crate::{
-    api::{Quantity, Strategy},
+    api::{CpuPrecision, Quantity, Strategy},
     valid::ValidPool,
 };
 
@@ -233,7 +233,17 @@ fn environment(pool: &ValidPool, strategy: Strategy) -> Vec<EnvVar> {
     let variable =
         |(name, value): (&str, String)| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() };
     let golden = runs.golden.config_map_ref.as_ref().map(|_| ("OCR_GOLDEN", GOLDEN.to_owned()));
-    settings.into_iter().chain(golden).map(variable).collect()
+    let int8 = (runs.cpu_precision == CpuPrecision::Fp32).then(|| ("OCR_INT8", "false".to_owned()));
+    let ways: Vec<&str> = runs.ways(strategy).map(Strategy::as_str).collect();
+    let gpu = strategy.needs_gpu().then(|| {
+        [
+            ("OCR_STRATEGIES", ways.join(",")),
+            // NVML, by which the server looks at GPUs, counts them by their place on the bus; CUDA, which it then computes
+            // with, by their speed unless it is told.
+            ("CUDA_DEVICE_ORDER", "PCI_BUS_ID".to_owned()),
+        ]
+    });
+    settings.into_iter().chain(golden).chain(int8).chain(gpu.into_iter().flatten()).map(variable).collect()
 }
 
 fn resources(pool: &ValidPool, strategy: Strategy) -> ResourceRequirements {
