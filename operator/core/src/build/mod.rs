@@ -209,6 +209,48 @@ mod tests {
         }
     }
 
+    /// Where memory is enough for nothing but `cpu/offload`, everything may take four times as long.
+    #[test]
+    fn pods_with_little_memory_are_given_more_time() {
+        let mut installation = installation();
+        let memory = &mut installation.bundles.get_mut("small").unwrap().memory;
+        let offload = ocr_api::manifest::Memory { peak_mib: 160, ..memory["cpu"] };
+        memory.insert("cpu/offload".to_owned(), offload);
+        let times = |memory: &str, golden: &Value| {
+            let spec = json!({
+                "resources": {"cpu": {"limits": {"memory": memory}}}, "limits": {"requestSeconds": 200},
+                "rollout": {"golden": golden},
+            });
+            let pool = ValidPool::read(&pool(&spec), &installation).unwrap();
+            let deployment = serde_json::to_value(deployment(&pool, Strategy::Cpu, 1)).unwrap();
+            let pod = &deployment["spec"]["template"]["spec"];
+            let container = &pod["containers"][0];
+            let startup = &container["startupProbe"];
+            let second = |name: &str| variable(container, name).unwrap().parse::<i64>().unwrap();
+            [
+                startup["failureThreshold"].as_i64().unwrap() * startup["periodSeconds"].as_i64().unwrap(),
+                deployment["spec"]["progressDeadlineSeconds"].as_i64().unwrap(),
+                second("OCR_REQUEST_SECONDS"),
+                second("OCR_DRAIN_SECONDS"),
+                pod["terminationGracePeriodSeconds"].as_i64().unwrap(),
+            ]
+        };
+        // 120 and 50 MB; 600 more to pull; 20 more than a request to leave and end.
+        assert_eq!(times("325Mi", &json!({})), [170, 770, 200, 200, 220]);
+        assert_eq!(times("324Mi", &json!({})), [680, 1280, 800, 800, 820]);
+        // 32 pages of 5 s, in the CPU's two precisions.
+        let golden = json!({"configMapRef": {"name": "receipts"}});
+        assert_eq!(times("325Mi", &golden), [490, 1090, 200, 200, 220]);
+        assert_eq!(times("324Mi", &golden), [1960, 2560, 800, 800, 820]);
+    }
+
+    #[test]
+    fn every_way_that_a_pod_may_try_has_time_for_the_golden_pages() {
+        let golden = json!({"rollout": {"golden": {"configMapRef": {"name": "receipts"}}}});
+        let start = |strategy| template::start_seconds(&valid(&golden), strategy);
+        assert_eq!(Strategy::ALL.map(start), [170 + 4 * 160, 170 + 3 * 160, 170 + 2 * 160]);
+    }
+
     #[test]
     fn a_record_gives_back_what_it_was_given() {
         let whole = deployment(&valid(&json!({})), Strategy::Cpu, 2);

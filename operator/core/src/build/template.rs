@@ -49,12 +49,27 @@ const CACHE: &str = "/var/cache/ocr";
 /// Most that it keeps there.
 const CACHE_SIZE: &str = "2Gi";
 
-/// Longest time from the container's start to the first page read: two minutes, and a second for each MB to verify and
-/// load, which a slow disk needs; more where the pods compute slowly. `pp-ocrv6-small` takes about 2 s on two cores of its
-/// own.
+/// Longest time to read the pages of `rollout.golden` in one way of computing: 5 s for each of the 32 that there may be,
+/// some times what a full page takes on two cores.
+const GOLDEN_SECONDS: i32 = 32 * 5;
+
+/// Longest time from the container's start to the first page read: two minutes, a second for each MB to verify and load,
+/// which a slow disk needs, and the pool's golden pages in every way that a pod may try; more where the pods compute
+/// slowly. `pp-ocrv6-small` takes about 2 s on two cores of its own.
 pub(super) fn start_seconds(pool: &ValidPool, strategy: Strategy) -> i32 {
     let megabytes = i32::try_from(pool.bundle.bytes / 1_000_000).unwrap_or(i32::MAX).min(3600);
-    (120 + megabytes) * pool.patience(strategy)
+    let golden = pool.revision.runs.golden.config_map_ref.as_ref().map_or(0, |_| GOLDEN_SECONDS * tries(strategy));
+    (120 + megabytes + golden) * pool.patience(strategy)
+}
+
+/// Precisions in which a pod may read the golden pages before one reads them well enough: its strategy's, and those that
+/// it steps down to, of which the CPU has two. The CPU's profiles read alike: what no profile has read well ends the start.
+const fn tries(strategy: Strategy) -> i32 {
+    match strategy {
+        Strategy::GpuFp16 => 4,
+        Strategy::GpuInt8 => 3,
+        Strategy::Cpu => 2,
+    }
 }
 
 /// Longest time for a request.
