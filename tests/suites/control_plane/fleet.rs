@@ -127,7 +127,7 @@ fn node(number: usize) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {"name": format!("fake-{number}"), "annotations": {"kwok.x-k8s.io/node": "fake"}, "labels": {"type": "fake"}},
-        "status": {"allocatable": {"cpu": "32", "memory": "256Gi", "pods": "110"}},
+        "status": {"allocatable": {"cpu": "32", "memory": "256Gi", "ephemeral-storage": "100Gi", "pods": "110"}},
     })
 }
 

@@ -209,6 +209,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn pods_ask_for_disk_for_their_log_and_for_what_tensorrt_compiles() {
+        for (strategy, request, limit) in
+            [(Strategy::GpuFp16, "64Mi", "1Gi"), (Strategy::GpuInt8, "2112Mi", "3Gi"), (Strategy::Cpu, "64Mi", "1Gi")]
+        {
+            let resources = &container(&valid(&json!({})), strategy)["resources"];
+            let disk = |what: &str| resources[what]["ephemeral-storage"].clone();
+            assert_eq!((disk("requests"), disk("limits")), (json!(request), json!(limit)), "{strategy}");
+        }
+    }
+
     /// Where memory is enough for nothing but `cpu/offload`, everything may take four times as long.
     #[test]
     fn pods_with_little_memory_are_given_more_time() {

@@ -46,8 +46,14 @@ const GOLDEN: &str = "/etc/ocr/golden";
 
 /// Where TensorRT keeps what it compiles, so that a container that starts again does not compile it again.
 const CACHE: &str = "/var/cache/ocr";
-/// Most that it keeps there.
-const CACHE_SIZE: &str = "2Gi";
+/// Most that it keeps there, in MiB.
+const CACHE_MIB: u32 = 2048;
+
+/// Disk of the node that every container takes for its log, which the kubelet by default rotates at 10 MiB, five times. It
+/// writes nowhere else: its root file system is read-only.
+const LOG_MIB: u32 = 64;
+/// Most disk for the log, above which the pod would be evicted: room for a kubelet that was told to keep more.
+const MOST_LOG_MIB: u32 = 1024;
 
 /// Longest time to read the pages of `rollout.golden` in one way of computing: 5 s for each of the 32 that there may be,
 /// some times what a full page takes on two cores.
@@ -183,9 +189,9 @@ fn volumes(pool: &ValidPool, strategy: Strategy) -> Vec<(Volume, VolumeMount)> {
         name: "golden".to_owned(),
         ..Volume::default()
     });
-    let cache = (strategy == Strategy::GpuInt8).then(|| Volume {
+    let cache = has_cache(strategy).then(|| Volume {
         empty_dir: Some(EmptyDirVolumeSource {
-            size_limit: Some(ApiQuantity(CACHE_SIZE.to_owned())),
+            size_limit: Some(Quantity::mebibytes(CACHE_MIB).into()),
             ..EmptyDirVolumeSource::default()
         }),
         name: "cache".to_owned(),
@@ -202,6 +208,11 @@ fn volumes(pool: &ValidPool, strategy: Strategy) -> Vec<(Volume, VolumeMount)> {
     };
     let golden = golden.map(|volume| mount(volume, GOLDEN, true));
     golden.into_iter().chain(cache.map(|volume| mount(volume, CACHE, false))).collect()
+}
+
+/// Whether the pods keep what TensorRT compiles.
+const fn has_cache(strategy: Strategy) -> bool {
+    matches!(strategy, Strategy::GpuInt8)
 }
 
 fn some<T>(all: Vec<T>) -> Option<Vec<T>> {
@@ -265,15 +276,19 @@ fn resources(pool: &ValidPool, strategy: Strategy) -> ResourceRequirements {
     let (cpu_request, cpu_limit) = pool.cpu(strategy);
     let memory = pool.memory(strategy);
     let gpu = strategy.needs_gpu().then(|| pool.revision.runs.placement.gpu_resource.clone());
-    let amounts = |cpu: Quantity| {
-        let mut amounts: BTreeMap<String, ApiQuantity> =
-            BTreeMap::from([("cpu".to_owned(), cpu.into()), ("memory".to_owned(), memory.into())]);
+    let cache = if has_cache(strategy) { CACHE_MIB } else { 0 };
+    let amounts = |cpu: Quantity, disk: u32| {
+        let mut amounts: BTreeMap<String, ApiQuantity> = BTreeMap::from([
+            ("cpu".to_owned(), cpu.into()),
+            ("memory".to_owned(), memory.into()),
+            ("ephemeral-storage".to_owned(), Quantity::mebibytes(disk).into()),
+        ]);
         amounts.extend(gpu.clone().map(|name| (name, ApiQuantity("1".to_owned()))));
         Some(amounts)
     };
     ResourceRequirements {
-        limits: amounts(cpu_limit),
-        requests: amounts(cpu_request),
+        limits: amounts(cpu_limit, MOST_LOG_MIB + cache),
+        requests: amounts(cpu_request, LOG_MIB + cache),
         ..ResourceRequirements::default()
     }
 }

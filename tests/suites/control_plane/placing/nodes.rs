@@ -120,6 +120,8 @@ fn node(class: &str, number: usize, more_labels: &Value, more_resources: &Value)
         object
     };
     let name = format!("{class}-{number}");
+    let resources = json!({"cpu": "64", "memory": "512Gi", "ephemeral-storage": "100Gi", "pods": "110"});
+    let resources = with(resources, more_resources);
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {
@@ -129,8 +131,8 @@ fn node(class: &str, number: usize, more_labels: &Value, more_resources: &Value)
         },
         "spec": {},
         "status": {
-            "allocatable": with(json!({"cpu": "64", "memory": "512Gi", "pods": "110"}), more_resources),
-            "capacity": with(json!({"cpu": "64", "memory": "512Gi", "pods": "110"}), more_resources),
+            "allocatable": resources,
+            "capacity": resources,
         },
     })
 }
