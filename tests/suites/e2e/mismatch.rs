@@ -7,7 +7,7 @@ use ocr_tests::{
     cluster::{Cluster, Pool, Watch, is_ready, small, until},
     suite::Suite,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const NAMESPACE: &str = "mismatch";
 /// Longest wait for a pod that reads a page.
@@ -18,15 +18,18 @@ const QUIET: Duration = Duration::from_mins(1);
 pub fn cases(suite: &mut Suite, cluster: &'static Cluster) {
     suite.case_with(Cluster::own(), "a_pod_on_a_node_without_the_gpu_that_it_offers_serves_and_is_shown", move |()| {
         cluster.namespace(NAMESPACE)?;
-        // As a device plugin would, of which nothing else is there.
-        offer(cluster, "1")?;
+        offer(cluster, "1", &json!("24576"))?;
         let outcome = mismatch(cluster);
-        offer(cluster, "0")?;
+        offer(cluster, "0", &Value::Null)?;
         outcome
     });
 }
 
-fn offer(cluster: &Cluster, gpus: &str) -> anyhow::Result<()> {
+/// Lets the node say, as a device plugin and GPU feature discovery would, that it has so many GPUs of so many MiB. Neither
+/// is there, nor a GPU.
+fn offer(cluster: &Cluster, gpus: &str, memory: &Value) -> anyhow::Result<()> {
+    let labels = json!({"metadata": {"labels": {"nvidia.com/gpu.memory": memory}}});
+    cluster.merge("Node", "", "node-0", &labels)?;
     let change = json!({"capacity": {"nvidia.com/gpu": gpus}, "allocatable": {"nvidia.com/gpu": gpus}});
     cluster.merge_status("Node", "", "node-0", &change).map(drop)
 }
