@@ -5,7 +5,8 @@
 //! `PUT /behaviour` on the admin port changes what it does: `{"reads": "rightly|wrongly|not", "ready": true}`, and
 //! `"eats": true` lets it take memory until it is killed.
 //! `PUT /attestations` lets it say for each pod, by its address, what that computes on: `{"10.245.0.7": "gpu-fp16"}`; from
-//! then on a pod that is not named has not said anything yet.
+//! then on a pod that is not named has not said anything yet, and each that is has been at work since this process began,
+//! as fast as what it computes on is ([`RATES`]).
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +15,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use anyhow::Context as _;
@@ -28,6 +30,9 @@ use ocr_api::proof;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::net::TcpListener;
+
+/// Units of work in a second, by strategy; none of any other. The suite `control_plane` expects them.
+const RATES: [(&str, f64); 3] = [("gpu-fp16", 20.0), ("gpu-int8", 10.0), ("cpu", 2.0)];
 
 const STATUS: &str = include_str!("../../recorded/status.json");
 
@@ -51,6 +56,7 @@ struct Fake {
     behaviour: Mutex<Behaviour>,
     status: Value,
     attestations: Mutex<Option<BTreeMap<String, String>>>,
+    started: Instant,
     /// Requests that are no proofs, and those of them that failed.
     requests: AtomicU64,
     errors: AtomicU64,
@@ -70,6 +76,7 @@ async fn main() -> anyhow::Result<()> {
         behaviour: Mutex::new(Behaviour { reads: Reads::Rightly, ready: true, eats: false }),
         status: serde_json::from_str(STATUS).context("the recording is no JSON")?,
         attestations: Mutex::new(None),
+        started: Instant::now(),
         requests: AtomicU64::new(0),
         errors: AtomicU64::new(0),
         revision: std::env::var("OCR_REVISION").ok(),
@@ -111,6 +118,10 @@ async fn status(State(fake): State<Arc<Fake>>, headers: HeaderMap) -> Response {
         let address = host.rsplit_once(':').map_or(host, |(address, _)| address);
         let Some(strategy) = attestations.get(address) else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
         status["engine"]["strategy"] = strategy.as_str().into();
+        let busy = fake.started.elapsed().as_secs_f64();
+        let rate = RATES.iter().find(|(name, _)| name == strategy).map_or(0.0, |(_, rate)| *rate);
+        status["work"]["units"] = (rate * busy).into();
+        status["work"]["busy_seconds"] = busy.into();
     }
     status["work"]["requests"] = fake.requests.load(Ordering::Relaxed).into();
     status["work"]["errors"] = fake.errors.load(Ordering::Relaxed).into();

@@ -6,6 +6,7 @@
 mod floor;
 mod nodes;
 mod said;
+mod told;
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use jiff::Timestamp;
 use ocr_tests::cluster::{Cluster, Installation, Operator, Pool, Watch, is_ready, until};
 use serde_json::{Value, json};
 
@@ -120,7 +122,7 @@ fn all(cluster: &'static Cluster, watch: &Watch, said: &Said) -> anyhow::Result<
         ensure!(ready >= 10, "{ready} are ready");
         Ok(())
     })?;
-    let drained = Instant::now();
+    let (drained, taken_at) = (Instant::now(), Timestamp::now());
     evict(cluster, "l4", &["l4-2", "l4-3"], 2)?;
     // GPUs that vanish: 12 of 16 are left, and the pods that had the others end.
     cluster.merge_status("Node", "", "a10g-2", &json!({"allocatable": {"nvidia.com/gpu": "0"}}))?;
@@ -133,14 +135,20 @@ fn all(cluster: &'static Cluster, watch: &Watch, said: &Said) -> anyhow::Result<
     ];
     placed(cluster, &with(&less))?;
     println!("6 GPUs are taken away: all pods are elsewhere after {:.0} s", drained.elapsed().as_secs_f64());
+    for pool in ["l4", "a10g"] {
+        told::event(cluster, pool, "Spilled", "Spill.gpu-fp16.", taken_at)?;
+    }
 
-    let given = Instant::now();
+    let (given, given_at) = (Instant::now(), Timestamp::now());
     for node in ["l4-2", "l4-3"] {
         cluster.cordon(node, false)?;
     }
     cluster.merge_status("Node", "", "a10g-2", &json!({"allocatable": {"nvidia.com/gpu": "4"}}))?;
     placed(cluster, &with(&[]))?;
     println!("given back: used again after {:.0} s", given.elapsed().as_secs_f64());
+    for pool in ["l4", "a10g"] {
+        told::event(cluster, pool, "Reclaiming", "Reclaim.gpu-fp16.", given_at)?;
+    }
 
     // Other revisions, while every GPU is taken.
     let renewed = Instant::now();
@@ -247,8 +255,12 @@ fn verified(cluster: &'static Cluster, said: &Said) -> anyhow::Result<()> {
                 (lies, all)
             };
             for one in status["strategies"].as_array().context("no strategies")? {
-                let (lies, all) = liars_of(one["name"].as_str().unwrap_or_default());
+                let strategy = one["name"].as_str().unwrap_or_default();
+                let (lies, all) = liars_of(strategy);
                 ensure!(one["ready"] == all && one["verified"] == all - lies, "{name}: {lies} of {all} lie, and {one}");
+                // By what the pods say, whatever they were made for.
+                let saying = pods.iter().filter(|pod| said.of(pod).as_deref() == Some(strategy)).count();
+                told::rate(one, saying).with_context(|| name.to_owned())?;
             }
             let (is_verified, reason, message) = pool.condition("StrategyVerified")?;
             let of_gpu = ALL[..2].iter().map(|strategy| liars_of(strategy).0).sum::<i32>();
@@ -303,7 +315,7 @@ fn spilled_in_time(watch: &Watch) -> anyhow::Result<()> {
     };
     let gone = watch.events(0)?.into_iter().filter(|event| event.is_gone);
     for event in gone.filter(|event| event.object["spec"]["nodeName"].is_null() && !last(&event.object)) {
-        let created: jiff::Timestamp =
+        let created: Timestamp =
             event.object["metadata"]["creationTimestamp"].as_str().context("no time of creation")?.parse()?;
         times.push(event.at.duration_since(created).as_secs_f64());
     }
