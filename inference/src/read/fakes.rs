@@ -224,7 +224,7 @@ fn settings(bundle: &Path, wanted: Option<Strategy>, int8: bool, golden: Option<
         },
         machine: Machine {
             cpu: Cpu { threads: THREADS, instructions: vec!["avx512_vnni"], ..Cpu::default() },
-            memory: Memory { total: 4 << 30, limit: None, available: 2 << 30 },
+            memory: Memory { total: 4 << 30, limit: None, available: 2 << 30, peak: None },
             ..Machine::default()
         },
         wishes: Wishes { strategy: wanted, ..Wishes::default() },
