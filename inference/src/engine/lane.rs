@@ -310,12 +310,13 @@ impl Shared {
             Residency::Idle(after) if resident => Some(Instant::now() + after),
             Residency::Idle(_) | Residency::Always => None,
         };
-        let limits = BatchLimits { items: self.batch_limit(), ..self.settings.limits };
         let mut queue = lock(&self.queue);
         loop {
             if queue.closed {
                 return Next::End;
             }
+            // As it is now: it may have changed while there was no work.
+            let limits = BatchLimits { items: self.batch_limit(), ..self.settings.limits };
             let waiting = queue.items.iter().map(|item| Waiting {
                 shape: [item.tensor.shape[1], item.tensor.shape[2], item.tensor.shape[3]],
                 abandoned: item.wanted.abandoned.load(Ordering::Relaxed),
