@@ -178,12 +178,14 @@ fn no_driver() -> anyhow::Result<()> {
 fn settings() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let (nvml, onnxruntime) = (stand_in(folder.path(), &["DEVICES=2"])?, with_provider(folder.path())?);
-    let rows: [(&[&str], &str, &str); 5] = [
+    let rows: [(&[&str], &str, &str); 7] = [
         (&["--device", "cuda:0"], "gpu-fp16", "cuda:0"),
         (&["--device", "cpu"], "cpu", "cpu"),
         (&["--device", "cuda:2"], "cpu", "cpu"),
         (&["--force-cpu-only", "true"], "cpu", "cpu"),
         (&["--strategy", "cpu/offload"], "cpu", "cpu"),
+        (&["--strategies", "gpu-fp16,cpu", "--device", "cuda:1"], "gpu-fp16", "cuda:1"),
+        (&["--strategies", "gpu-int8,cpu"], "cpu", "cpu"),
     ];
     for (arguments, strategy, device) in rows {
         let shown = hardware(&nvml, &onnxruntime, arguments)?;
