@@ -79,7 +79,10 @@ fn moved(before: &OcrPoolStatus, next: &StrategyStatus) -> Vec<Happening> {
     let room = next.room.unwrap_or_default();
     let mut all = Vec::new();
     if next.spilled_at > before.spilled_at {
-        let cause = next.message.as_deref().unwrap_or("no node was found for more pods");
+        // What pods run instead of it is another matter, though the status puts that first.
+        let is_of_spill = next.reason.as_deref() != Some(reason::STRATEGY_MISMATCH);
+        let cause = next.message.clone().filter(|_| is_of_spill);
+        let cause = cause.unwrap_or_else(|| format!("no node was found for more pods than {room}"));
         all.push(normal(reason::SPILLED, format!("Spill.{name}.{room}"), format!("{name}: {cause}")));
     }
     if next.reclaimed_at > before.reclaimed_at {
@@ -363,6 +366,10 @@ mod tests {
         assert_eq!(happenings(&before, &spilled)[0].action, "Spill.gpu-fp16.1");
         assert_eq!(told(&steady(), &spilled)[0], one(false, "Spilled", message)[0]);
         assert_eq!(told(&spilled, &spilled), []);
+        let mut lying = spilled.clone();
+        lying.strategies[0].reason = Some(reason::STRATEGY_MISMATCH.to_owned());
+        lying.strategies[0].message = Some("1 of 1 ready pods run cpu instead".to_owned());
+        assert_eq!(told(&before, &lying)[0].2, "gpu-fp16: no node was found for more pods than 1");
         let reclaimed = gpu(Some(2), 30, 40);
         let message = "gpu-fp16: a pod more is tried, which makes 2";
         assert_eq!(told(&spilled, &reclaimed), one(false, "Reclaiming", message));
