@@ -8,7 +8,7 @@ version=27.1.0
 tools=$PWD/target/mutants-tools
 out=target/mutants
 most_missed=10
-if ! "$tools/bin/cargo-mutants" --version 2>/dev/null | grep -qF "$version"; then
+if ! "$tools/bin/cargo-mutants" mutants --version 2>/dev/null | grep -qF "$version"; then
     cargo install --quiet --locked --root "$tools" --version "$version" cargo-mutants
 fi
 # Fewer clusters than cargo test simulates: each fault is a run of its own.
