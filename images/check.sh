@@ -23,6 +23,9 @@ case "$#:${1:-}" in
 esac
 out=$PWD/target/images
 work=$(mktemp -d)
+# Once for all builds: a commit that is made meanwhile is none of theirs.
+REVISION=$(git rev-parse HEAD)
+export REVISION
 daemons=()
 clean_up() {
     if ((${#daemons[@]})); then

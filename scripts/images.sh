@@ -11,6 +11,7 @@
 #   BASE                image to build on; if it is not set, one is made of Debian's packages (images/base)
 #   CUDA_BASE           the same for inference-cuda; what is made of Debian's packages has no CUDA, so its pods compute on
 #                       the CPU and say why
+#   REVISION            what the label "revision" says; if it is not set, the commit
 #
 # Uses buildah, else podman, else docker, else installs buildah. Equal sources give equal digests, in every folder, with
 # buildah and podman; images/README.md says what that takes. A second run does nothing.
@@ -193,10 +194,13 @@ lay_out() {
 }
 
 version=$(sed -n '/^\[workspace.package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
-revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 # What is not committed and gets into an image; other files do not matter.
 sources=(Cargo.toml Cargo.lock rust-toolchain.toml LICENSE inference operator images scripts/images.sh)
-if [ -n "$(git status --porcelain -- "${sources[@]}" 2>/dev/null)" ]; then revision+=-dirty; fi
+revision=${REVISION:-}
+if [ -z "$revision" ]; then
+    revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+    if [ -n "$(git status --porcelain -- "${sources[@]}" 2>/dev/null)" ]; then revision+=-dirty; fi
+fi
 # As images/inference/Dockerfile explains it.
 bundles_digest=sha256:$(cd inference/bundles && sha256sum -- */model.yaml | sha256sum | cut -d ' ' -f 1)
 
