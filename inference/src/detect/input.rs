@@ -1,6 +1,10 @@
 //! A page as the detector wants it.
 
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image, images::ImageRef};
+use fast_image_resize::{
+    FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer,
+    images::{TypedImage, TypedImageRef},
+    pixels::{U8, U8x3},
+};
 use ocr_api::manifest::{Normalise, Resample};
 
 use super::bilinear::bilinear;
@@ -51,16 +55,24 @@ pub fn resized(page: &Bitmap, width: u32, height: u32, resample: Resample) -> Bi
 }
 
 fn fast(page: &Bitmap, width: u32, height: u32) -> Bitmap {
-    let kind = match page.channels() {
-        Channels::Grey => PixelType::U8,
-        Channels::Rgb => PixelType::U8x3,
+    let (width, height) = (width.max(1), height.max(1));
+    let pixels = match page.channels() {
+        Channels::Grey => interpolated::<U8>(page, width, height),
+        Channels::Rgb => interpolated::<U8x3>(page, width, height),
     };
-    let mut target = Image::new(width.max(1), height.max(1), kind);
+    debug_assert!(pixels.is_some(), "a bitmap's pixels always fit its size");
+    pixels.and_then(|pixels| Bitmap::new(width, height, page.channels(), pixels)).unwrap_or_else(|| page.clone())
+}
+
+/// For one type of pixel: the library's call that takes any would bring the code of all of them along, and the compiler
+/// makes another program at each build of that for floats.
+fn interpolated<Pixel: PixelTrait>(page: &Bitmap, width: u32, height: u32) -> Option<Vec<u8>> {
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear)).use_alpha(false);
-    let done = ImageRef::new(page.width(), page.height(), page.pixels(), kind)
-        .map(|source| Resizer::new().resize(&source, &mut target, &options));
-    debug_assert!(matches!(done, Ok(Ok(()))), "a bitmap's pixels always fit its size");
-    Bitmap::new(target.width(), target.height(), page.channels(), target.into_vec()).unwrap_or_else(|| page.clone())
+    let source = TypedImageRef::<Pixel>::from_buffer(page.width(), page.height(), page.pixels()).ok()?;
+    let mut pixels = vec![0; width as usize * height as usize * page.channels().bytes()];
+    let mut target = TypedImage::<Pixel>::from_buffer(width, height, &mut pixels).ok()?;
+    Resizer::new().resize_typed(&source, &mut target, &options).ok()?;
+    Some(pixels)
 }
 
 #[cfg(test)]
