@@ -26,7 +26,6 @@ use crate::{
     hardware::{Cpu, Machine, Memory},
     meter::{Meter, Purpose},
     models::{Bundle, testing::Fixture},
-    plan::Orientation,
     strategy::{Candidate, Choice, PassedOver, Profile, Strategy, Wishes, layout},
 };
 
@@ -247,15 +246,7 @@ pub struct Stand {
 impl Stand {
     /// Reads a page with so many lines.
     pub async fn read(&self, lines: u32) -> Page {
-        let options = ReadOptions {
-            pages: None,
-            orientation: Orientation::Auto,
-            dpi: None,
-            password: None,
-            min_confidence: 0.0,
-            deadline: Instant::now() + Duration::from_mins(1),
-            purpose: Purpose::Serve,
-        };
+        let options = ReadOptions::whole(Instant::now() + Duration::from_mins(1), Purpose::Serve);
         let mut document = self.reader.open(page(lines).into(), options, CancellationToken::new()).await.unwrap();
         document.next_page().await.unwrap()
     }

@@ -80,6 +80,22 @@ pub struct ReadOptions {
     pub purpose: Purpose,
 }
 
+impl ReadOptions {
+    /// All of a document, as it is.
+    #[must_use]
+    pub fn whole(deadline: Instant, purpose: Purpose) -> Self {
+        Self {
+            pages: None,
+            orientation: Orientation::Auto,
+            dpi: None,
+            password: None,
+            min_confidence: 0.0,
+            deadline,
+            purpose,
+        }
+    }
+}
+
 /// Reads documents. Cheap to clone; all clones share the networks and the decode processes.
 #[derive(Clone)]
 pub struct Reader {

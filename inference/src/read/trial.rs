@@ -14,7 +14,7 @@ use crate::{
     decode::{DecodeOptions, OpenDocument},
     engine::EngineError,
     meter::Purpose,
-    plan::{Orientation, Turn},
+    plan::Turn,
 };
 
 /// Longest that a document of our own may stay open while it is read. Its pages have their own clock in the decode process.
@@ -73,15 +73,7 @@ pub(super) async fn open(inner: &Inner, bytes: Vec<u8>) -> Result<OpenDocument, 
 /// # Errors
 /// With the first page that could not be read.
 pub(super) async fn read(inner: &Arc<Inner>, networks: &Arc<Networks>, bytes: Vec<u8>) -> Result<Read, TrialError> {
-    let options = ReadOptions {
-        pages: None,
-        orientation: Orientation::Auto,
-        dpi: None,
-        password: None,
-        min_confidence: 0.0,
-        deadline: Instant::now() + LIMIT,
-        purpose: Purpose::Prove,
-    };
+    let options = ReadOptions::whole(Instant::now() + LIMIT, Purpose::Prove);
     let mut document = open(inner, bytes).await.map_err(TrialError::Decode)?;
     let pages = document.page_count;
     let mut texts = Vec::new();
