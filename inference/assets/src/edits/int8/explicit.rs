@@ -89,14 +89,9 @@ fn new_bias(graph: &mut Graph, target: &Target, bias: &[f32]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{graph, record};
+    use super::super::tests::{graph, record, writer};
     use super::*;
-    use crate::edits::int8::RecordError;
     use crate::onnx::proto::element;
-
-    fn writer<'graph>(graph: &'graph Graph, tensor: &str) -> &'graph Node {
-        graph.node.iter().find(|node| node.output[0] == tensor).unwrap()
-    }
 
     fn quantised() -> Graph {
         let mut graph = graph();
@@ -177,18 +172,5 @@ mod tests {
         for (found, expected) in floats(&graph, "first.bias").into_iter().zip(expected) {
             assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
         }
-    }
-
-    #[test]
-    fn the_same_network_and_record_give_the_same_graph() {
-        assert_eq!(quantised(), quantised());
-    }
-
-    #[test]
-    fn a_record_of_another_network_is_refused_with_the_tensors_name() {
-        let mut missing = record();
-        missing.tensors.remove(1);
-        let error = quantise_explicitly(&mut graph(), &missing).unwrap_err();
-        assert!(matches!(&error, EditError::Record(RecordError::Missing { tensor }) if tensor == "gelu"), "{error}");
     }
 }

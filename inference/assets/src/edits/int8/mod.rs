@@ -130,7 +130,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn writer<'graph>(graph: &'graph Graph, tensor: &str) -> &'graph Node {
+    pub fn writer<'graph>(graph: &'graph Graph, tensor: &str) -> &'graph Node {
         graph.node.iter().find(|node| node.output[0] == tensor).unwrap()
     }
 
@@ -224,16 +224,28 @@ pub(crate) mod tests {
         assert!((corrected[2] - 30.0 + 7.0 * unit(2)).abs() < 1e-5, "{corrected:?}");
     }
 
+    const BOTH: [fn(&mut Graph, &Record) -> Result<usize, EditError>; 2] = [quantise, quantise_explicitly];
+
     #[test]
     fn the_same_network_and_record_give_the_same_graph() {
-        assert_eq!(quantised(), quantised());
+        for quantise in BOTH {
+            let (mut one, mut other) = (graph(), graph());
+            quantise(&mut one, &record()).unwrap();
+            quantise(&mut other, &record()).unwrap();
+            assert_eq!(one, other);
+        }
     }
 
     #[test]
     fn a_record_of_another_network_is_refused_with_the_tensors_name() {
         let mut missing = record();
         missing.tensors.remove(1);
-        let error = quantise(&mut graph(), &missing).unwrap_err();
-        assert!(matches!(&error, EditError::Record(RecordError::Missing { tensor }) if tensor == "gelu"), "{error}");
+        for quantise in BOTH {
+            let error = quantise(&mut graph(), &missing).unwrap_err();
+            assert!(
+                matches!(&error, EditError::Record(RecordError::Missing { tensor }) if tensor == "gelu"),
+                "{error}"
+            );
+        }
     }
 }
