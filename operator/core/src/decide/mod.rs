@@ -19,7 +19,7 @@ use crate::{
     prove::{self, Memory},
     valid::{Invalid, ValidPool},
 };
-use situation::{Cells, count, has_gpus, place};
+use situation::{Cells, Old, has_gpus, place};
 
 /// What is there.
 #[derive(Clone, Debug)]
@@ -108,10 +108,10 @@ fn plan(world: &World<'_>, pool: ValidPool) -> Plan {
         children.push(Child::Record(build::record(&deployment)));
         children.push(Child::Deployment(deployment));
     }
-    for (deployment, replicas) in cells.old.iter().zip(&decision.old) {
+    for (Old { deployment, count }, replicas) in cells.old.iter().zip(&decision.old) {
         let name = deployment.metadata.name.clone().unwrap_or_default();
         let pods = deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0);
-        let is_over = *replicas == 0 && count(deployment, world.pods).replicas == 0 && pods == 0;
+        let is_over = *replicas == 0 && count.replicas == 0 && pods == 0;
         if is_over && !has_gpus(world, deployment) {
             remove.push(name);
             continue;
@@ -122,7 +122,7 @@ fn plan(world: &World<'_>, pool: ValidPool) -> Plan {
         children.push(Child::Deployment(kept));
     }
 
-    let proof = prove::plan(world.memory, &pool.revision.name, cells.ready(world.pods), world.now);
+    let proof = prove::plan(world.memory, &pool.revision.name, cells.ready(), world.now);
     let next_check = proof.next_check.min(STEADY).min(decision.next_check.unwrap_or(STEADY));
     Plan {
         pool: Ok(pool),

@@ -26,7 +26,7 @@ pub(super) struct Cells<'a> {
     /// Of the wanted revision, one for each strategy, in the pool's order.
     pub new: Vec<Cell<'a>>,
     /// All others: of other revisions, and of strategies that are not wanted any more.
-    pub old: Vec<&'a Deployment>,
+    pub old: Vec<Old<'a>>,
 }
 
 /// A Deployment that should be.
@@ -34,6 +34,14 @@ pub(super) struct Cell<'a> {
     pub strategy: Strategy,
     pub name: String,
     pub live: Option<&'a Deployment>,
+    /// Its pods; none where there is no Deployment yet.
+    pub count: Count,
+}
+
+/// A Deployment that is to go.
+pub(super) struct Old<'a> {
+    pub deployment: &'a Deployment,
+    pub count: Count,
 }
 
 impl<'a> Cells<'a> {
@@ -44,18 +52,21 @@ impl<'a> Cells<'a> {
             .iter()
             .map(|strategy| {
                 let name = names::deployment(&pool.name, &pool.revision.name, *strategy);
-                Cell { strategy: *strategy, live: find(&name), name }
+                let live = find(&name);
+                let count = live.map_or(Count::default(), |live| count(live, world.pods));
+                Cell { strategy: *strategy, name, live, count }
             })
             .collect();
         let is_new =
             |deployment: &&Deployment| new.iter().any(|cell| deployment.metadata.name.as_ref() == Some(&cell.name));
-        let old = world.deployments.iter().filter(|one| !is_new(one)).collect();
+        let of_old = |deployment| Old { deployment, count: count(deployment, world.pods) };
+        let old = world.deployments.iter().filter(|one| !is_new(one)).map(of_old).collect();
         Self { new, old }
     }
 
     /// Ready pods of the wanted revision.
-    pub fn ready(&self, pods: &[Pod]) -> i32 {
-        self.new.iter().filter_map(|cell| cell.live).map(|live| count(live, pods).ready).sum()
+    pub fn ready(&self) -> i32 {
+        self.new.iter().map(|cell| cell.count.ready).sum()
     }
 }
 
@@ -63,16 +74,10 @@ impl<'a> Cells<'a> {
 pub(super) fn place(world: &World<'_>, pool: &ValidPool, cells: &Cells<'_>) -> Decision {
     let statuses: &[StrategyStatus] = world.pool.status.as_ref().map_or(&[], |status| &status.strategies);
     let is_new_revision = cells.new.iter().all(|cell| cell.live.is_none());
-    let known: Vec<_> = cells
-        .new
-        .iter()
-        .map(|cell| {
-            let count = cell.live.map_or(Count::default(), |live| count(live, world.pods));
-            remember::known(cell.strategy, count, statuses, is_new_revision)
-        })
-        .collect();
+    let known: Vec<_> =
+        cells.new.iter().map(|cell| remember::known(cell.strategy, cell.count, statuses, is_new_revision)).collect();
     let old: Vec<OldCell> =
-        cells.old.iter().map(|one| OldCell { strategy: strategy(one), count: count(one, world.pods) }).collect();
+        cells.old.iter().map(|one| OldCell { strategy: strategy(one.deployment), count: one.count }).collect();
 
     let placement = &pool.revision.runs.placement;
     // Where no strategy needs a GPU, other nodes than those that its pods are on say nothing.
@@ -132,7 +137,7 @@ fn is_of(pod: &Pod, deployment: &Deployment) -> bool {
 /// Pods of a Deployment. Its status may be older than its spec, and than what is known of its pods: of one that was evicted
 /// a moment ago it still says that it is ready, and another would be given up in its place. Ready are no more than were
 /// asked for, and no more than are seen to be.
-pub(super) fn count(deployment: &Deployment, pods: &[Pod]) -> Count {
+fn count(deployment: &Deployment, pods: &[Pod]) -> Count {
     let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
     let said = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
     let seen = pods.iter().filter(|pod| is_of(pod, deployment) && pods::is_ready(pod)).count();

@@ -30,9 +30,9 @@ pub(super) fn why(
 /// Pods that run something lower.
 fn mismatch(situation: &Situation<'_>, index: usize, replacements: Option<&Replacements>) -> Option<Why> {
     let known = situation.strategies.get(index)?;
-    let ready = || situation.pods.iter().filter(|pod| pod.ready && pod.strategy == known.strategy);
-    let runs: Vec<_> = ready().filter(|pod| pod.is_mismatched()).filter_map(|pod| pod.runs).collect();
-    let lowest = runs.iter().max()?;
+    let ready: Vec<_> = situation.pods.iter().filter(|pod| pod.ready && pod.strategy == known.strategy).collect();
+    let mismatched: Vec<_> = ready.iter().filter(|pod| pod.is_mismatched()).collect();
+    let lowest = mismatched.iter().filter_map(|pod| pod.runs).max()?;
     let attempts = match replacements {
         Some(past) if past.count >= MOST => {
             format!("; {} were replaced in vain, and no more are until the pool changes", past.count)
@@ -41,12 +41,12 @@ fn mismatch(situation: &Situation<'_>, index: usize, replacements: Option<&Repla
         None => String::new(),
     };
     // In the words of the first by name, so that they do not change from look to look.
-    let first = ready().filter(|pod| pod.is_mismatched()).min_by(|one, other| one.name.cmp(&other.name));
+    let first = mismatched.iter().min_by(|one, other| one.name.cmp(&other.name));
     let words = first.and_then(|pod| Some(format!("; {} says {}", pod.name, pod.passed_over.as_ref()?)));
     let message = format!(
         "{} of {} ready pods run {lowest} instead{attempts}{}",
-        runs.len(),
-        ready().count(),
+        mismatched.len(),
+        ready.len(),
         words.unwrap_or_default()
     );
     Some(Why { reason: STRATEGY_MISMATCH, message })

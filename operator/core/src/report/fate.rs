@@ -74,7 +74,7 @@ pub fn fate(pod: &Pod, attested: Option<&PodStatus>, now: Timestamp) -> Fate {
     Fate {
         name: pod.metadata.name.clone().unwrap_or_default(),
         scheduled,
-        ready: is_ready(pod),
+        ready,
         ending,
         restarts: container.map_or(0, |container| container.restart_count),
         problem: problem.map(|problem| Problem { message: shorten(&problem.message), ..problem }),
