@@ -137,6 +137,7 @@ impl Copied {
             thread::sleep(Duration::from_millis(20));
         };
         ensure!(health.load.retry_in_seconds.is_some(), "no next attempt");
+        ensure!(health.load.error_reason.as_deref() == Some("LoadFailed"), "{:?}", health.load);
         Ok((server, health.load.error.context("no reason")?))
     }
 }

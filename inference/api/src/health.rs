@@ -78,6 +78,9 @@ pub struct LoadProgress {
     /// Why the last attempt failed; absent while none has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The same in a word: `NoModel`, `LoadFailed`, `OutOfMemory`, `UnsupportedHardware`, `Decode` or `Internal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_reason: Option<String>,
     /// Seconds until the next attempt; only after a failed one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_in_seconds: Option<f64>,

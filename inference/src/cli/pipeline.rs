@@ -14,7 +14,7 @@ use crate::{
     decode::PoolSettings,
     hardware::{self, Driver, Gpu, LatestGpus, Machine},
     meter::Meter,
-    read::{self, GoldenSettings, GpuSettings, Limits, NetworkSettings, Networks, Reader, ReaderSettings},
+    read::{self, GoldenSettings, GpuSettings, Limits, LoadFailure, NetworkSettings, Networks, Reader, ReaderSettings},
     serve::{Backend, LoadError, Loader, Progress, ReaderBackend},
     settings::{Assets, AssetsError, INSTALLED, PipelineSettings, ServeSettings},
     strategy::Strategy,
@@ -117,9 +117,8 @@ impl PipelineLoader {
 
 impl Loader for PipelineLoader {
     fn load(&self, progress: &Progress, meter: &Arc<Meter>) -> Result<Arc<dyn Backend>, LoadError> {
-        let failed = |error: &dyn std::error::Error| LoadError::Failed(error.to_string());
-        let settings =
-            reader_settings(&self.pipeline, self.max_body_bytes, self.documents).map_err(|error| failed(&error))?;
+        let settings = reader_settings(&self.pipeline, self.max_body_bytes, self.documents)
+            .map_err(|error| LoadError::Failed { failure: LoadFailure::NoModel, message: error.to_string() })?;
         self.gpus.note(settings.machine.gpus.clone(), Instant::now());
         let reader =
             read::load(&settings, meter, &Handle::current(), &|stage| progress.stage(stage)).map_err(|error| {
@@ -127,7 +126,7 @@ impl Loader for PipelineLoader {
                     read::LoadError::Memory(refusal) => {
                         LoadError::OutOfMemory { need_mib: refusal.need >> 20, have_mib: refusal.have >> 20 }
                     }
-                    error => failed(&error),
+                    error => LoadError::Failed { failure: error.failure(), message: error.to_string() },
                 }
             })?;
         let model = ModelStatus {

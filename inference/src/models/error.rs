@@ -23,6 +23,12 @@ impl BundleError {
         self.refusal.reason()
     }
 
+    /// Whether there is no bundle at that place.
+    #[must_use]
+    pub const fn is_absent(&self) -> bool {
+        matches!(self.refusal, Refusal::NoBundle { .. } | Refusal::NotAFolder)
+    }
+
     /// Whether only a change of the bundle can help. A missing or unreadable file may be a volume that is not there yet.
     #[must_use]
     pub fn is_permanent(&self) -> bool {

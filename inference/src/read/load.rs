@@ -59,18 +59,18 @@ pub enum LoadError {
     #[error(transparent)]
     Language(#[from] UnsupportedLanguage),
     #[error(transparent)]
-    Open(OpenError),
+    Open(#[from] OpenError),
     #[error(transparent)]
     Memory(#[from] Refusal),
-    #[error("cannot start the decode processes: {0}")]
+    #[error("cannot start the decode processes: {0}; raise the limit on processes, or lower --decode-processes")]
     Decode(String),
-    #[error("the self-test failed: {0}")]
+    #[error("the self-test failed: {0}; use an image or assets whose parts are of one version")]
     SelfTest(TrialError),
     #[error(transparent)]
     Golden(GoldenError),
     #[error("{0}")]
     Strategy(String),
-    #[error("no strategy is left")]
+    #[error("no way of computing is left: `ocr hardware` says why each was passed over")]
     NoStrategy,
 }
 

@@ -4,6 +4,7 @@
 //! bounded by the places for pages in work, whatever the number of pages or requests.
 
 mod document;
+mod failure;
 #[cfg(test)]
 pub(crate) mod fakes;
 mod golden;
@@ -21,6 +22,7 @@ pub(crate) mod testing;
 mod trial;
 
 pub use document::document_from_pages;
+pub use failure::LoadFailure;
 pub use golden::{GoldenError, GoldenSettings};
 pub use load::{LoadError, ReaderSettings, load};
 pub use networks::{GpuSettings, NetworkSettings, Networks, OpenError};

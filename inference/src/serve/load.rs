@@ -13,7 +13,7 @@ use super::{
     backend::{Backend, Loader},
     process,
 };
-use crate::meter::Meter;
+use crate::{meter::Meter, read::LoadFailure};
 
 /// Longest wait between two attempts.
 const MAX_BACK_OFF: Duration = Duration::from_mins(1);
@@ -33,8 +33,28 @@ pub enum LoadError {
         have_mib: u64,
     },
     /// Tried again with back-off.
-    #[error("{0}")]
-    Failed(String),
+    #[error("{message}")]
+    Failed {
+        /// What kind of failure it was.
+        failure: LoadFailure,
+        /// What was needed, what was found and what to do.
+        message: String,
+    },
+}
+
+impl LoadError {
+    /// What kind of failure it was.
+    #[must_use]
+    pub const fn failure(&self) -> LoadFailure {
+        match self {
+            Self::OutOfMemory { .. } => LoadFailure::OutOfMemory,
+            Self::Failed { failure, .. } => *failure,
+        }
+    }
+
+    fn internal(message: impl Into<String>) -> Self {
+        Self::Failed { failure: LoadFailure::Internal, message: message.into() }
+    }
 }
 
 /// Where the load stands. Read by the probes; written by the loader.
@@ -51,7 +71,7 @@ struct Inner {
     /// When the pages of the strategy that is tried last were begun.
     warmed: Option<Instant>,
     warm_up: Option<Duration>,
-    error: Option<String>,
+    error: Option<(LoadFailure, String)>,
     retry_at: Option<Instant>,
     peak_bytes: u64,
 }
@@ -89,7 +109,8 @@ impl LoadState {
             elapsed_seconds: round_to_ms(inner.took.unwrap_or_else(|| inner.began.elapsed())),
             warm_up_seconds: inner.warm_up.map(round_to_ms),
             attempt: inner.attempt,
-            error: inner.error.clone(),
+            error: inner.error.as_ref().map(|(_, message)| message.clone()),
+            error_reason: inner.error.as_ref().map(|(failure, _)| failure.as_str().to_owned()),
             retry_in_seconds: inner.retry_at.map(|at| round_to_ms(at.saturating_duration_since(Instant::now()))),
         }
     }
@@ -114,7 +135,7 @@ impl LoadState {
 
     fn fail(&self, error: &LoadError, retry_in: Duration) {
         let mut inner = self.lock();
-        inner.error = Some(error.to_string());
+        inner.error = Some((error.failure(), error.to_string()));
         inner.retry_at = Some(Instant::now() + retry_in);
     }
 
@@ -192,7 +213,8 @@ pub(super) async fn load(app: Arc<App>) -> Result<(), LoadError> {
                 let wait = back_off(attempt);
                 app.metrics.load_failed();
                 state.fail(&error, wait);
-                tracing::error!(attempt, retry_seconds = wait.as_secs(), error = %error, "loading models failed");
+                let (reason, retry_seconds) = (error.failure().as_str(), wait.as_secs());
+                tracing::error!(attempt, retry_seconds, reason, error = %error, "loading models failed");
                 tokio::time::sleep(wait).await;
             }
         }
@@ -245,10 +267,10 @@ async fn attempt_on_thread(
         let _ = send.send(tracing::dispatcher::with_default(&dispatch, || loader.load(&progress, &meter)));
     });
     if let Err(error) = spawned {
-        return Err(LoadError::Failed(format!("no thread to load the model with: {error}")));
+        return Err(LoadError::internal(format!("no thread to load the model with: {error}")));
     }
     // The sender is gone without a word only where the loader panicked.
-    receive.await.unwrap_or_else(|_| Err(LoadError::Failed("the loader panicked; the log has the place".to_owned())))
+    receive.await.unwrap_or_else(|_| Err(LoadError::internal("the loader panicked; the log has the place")))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     hardware::{Cpu, Machine, Memory, Pressure},
     meter::Meter,
-    read::ReadOptions,
+    read::{LoadFailure, ReadOptions},
     serve::{Backend, DocumentStream, LoadError, Loader, Progress},
 };
 
@@ -244,7 +244,10 @@ impl Loader for FakeLoader {
         let attempt = self.attempts.lock().unwrap().pop().unwrap_or(Attempt::Succeeds);
         match attempt {
             Attempt::Succeeds => {}
-            Attempt::Fails => return Err(LoadError::Failed("model.yaml: no such file; run `make assets`".into())),
+            Attempt::Fails => {
+                let message = "model.yaml: no such file; run `make assets`".to_owned();
+                return Err(LoadError::Failed { failure: LoadFailure::NoModel, message });
+            }
             Attempt::Panics => panic!("as told"),
             Attempt::OutOfMemory => return Err(LoadError::OutOfMemory { need_mib: 350, have_mib: 256 }),
             Attempt::Waits(go) => go.recv().unwrap(),

@@ -81,6 +81,7 @@ async fn a_load_that_fails_is_shown_and_tried_again_with_back_off() {
         tokio::task::yield_now().await;
     }
     let failed = health(&bench).await;
+    assert_eq!(failed.load.error_reason.as_deref(), Some("NoModel"));
     assert!(failed.load.error.unwrap().contains("make assets") && failed.load.retry_in_seconds.unwrap() <= 1.0);
     let refused = bench.post("/v1/ocr", "x").await;
     assert_eq!((refused.code(), refused.header("retry-after")), (ErrorCode::NotReady, Some("1")));

@@ -141,7 +141,8 @@ fn starting(container: Option<&ContainerStatus>, attested: Option<&PodStatus>) -
         Some(attested) => {
             let load = &attested.load;
             let stage = format!("{}/{} {}", load.stage_number, load.stages, load.stage.describe());
-            let error = load.error.as_ref().map(|error| format!("; attempt {} failed: {error}", load.attempt));
+            let reason = load.error_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let error = load.error.as_ref().map(|error| format!("; attempt {} failed{reason}: {error}", load.attempt));
             let message = format!("loading {stage}, {:.0} s{}", load.elapsed_seconds, error.unwrap_or_default());
             Problem { reason: LOADING, message }
         }
@@ -276,6 +277,11 @@ mod tests {
         attested.load.stage_number = 3;
         assert_eq!(problem(&attested).reason, LOADING);
         assert!(problem(&attested).message.starts_with("loading 3/5 "));
+        attested.load.attempt = 2;
+        attested.load.error = Some("model.onnx is missing".to_owned());
+        assert!(problem(&attested).message.ends_with("; attempt 2 failed: model.onnx is missing"));
+        attested.load.error_reason = Some("LoadFailed".to_owned());
+        assert!(problem(&attested).message.ends_with("; attempt 2 failed (LoadFailed): model.onnx is missing"));
     }
 
     #[test]
