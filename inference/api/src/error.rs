@@ -51,13 +51,15 @@ pub enum ErrorCode {
     Cancelled,
     /// The model could not be run.
     Engine,
+    /// Memory ran out under the page, and no way of computing that needs less is left.
+    OutOfMemory,
     /// A fault of ours.
     Internal,
 }
 
 impl ErrorCode {
     /// Every code, for documentation and for metrics that start at zero.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::EmptyBody,
         Self::BadRequest,
         Self::UnknownParameter,
@@ -80,6 +82,7 @@ impl ErrorCode {
         Self::Timeout,
         Self::Cancelled,
         Self::Engine,
+        Self::OutOfMemory,
         Self::Internal,
     ];
 
@@ -109,6 +112,7 @@ impl ErrorCode {
             Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
             Self::Engine => "engine",
+            Self::OutOfMemory => "out_of_memory",
             Self::Internal => "internal",
         }
     }
@@ -130,7 +134,7 @@ impl ErrorCode {
             Self::Undecodable | Self::PasswordRequired | Self::PasswordWrong | Self::DecodeLimit => 422,
             Self::Overloaded => 429,
             Self::Cancelled => 499,
-            Self::Engine | Self::Internal => 500,
+            Self::Engine | Self::OutOfMemory | Self::Internal => 500,
             Self::NotReady | Self::Draining => 503,
             Self::Timeout => 504,
         }

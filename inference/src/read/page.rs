@@ -142,6 +142,14 @@ impl From<Fault> for ErrorDetail {
             Fault::Cancelled | Fault::Engine(EngineError::Stopped) => {
                 Self::new(ErrorCode::Cancelled, "the request was given up before this page was read")
             }
+            Fault::Engine(error @ EngineError::OutOfMemory { .. }) => {
+                tracing::error!(%error, "memory ran out under a page");
+                Self::new(
+                    ErrorCode::OutOfMemory,
+                    "there is not enough memory to read this page; send fewer pixels, raise the server's memory limit, or \
+                     set a smaller model",
+                )
+            }
             Fault::Engine(error) => {
                 tracing::error!(%error, "the engine failed on a page");
                 Self::new(

@@ -37,6 +37,7 @@ async fn what_the_pipeline_refuses_keeps_its_code_and_message() {
         ErrorCode::TooManyPixels,
         ErrorCode::DecodeLimit,
         ErrorCode::Engine,
+        ErrorCode::OutOfMemory,
     ] {
         let error = bench.post("/v1/ocr", format!("refuse:{code}")).await.error().error;
         assert_eq!((error.code, error.message.as_str()), (code, "refused as it was told"));
