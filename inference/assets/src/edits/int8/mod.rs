@@ -224,7 +224,8 @@ pub(crate) mod tests {
         assert!((corrected[2] - 30.0 + 7.0 * unit(2)).abs() < 1e-5, "{corrected:?}");
     }
 
-    const BOTH: [fn(&mut Graph, &Record) -> Result<usize, EditError>; 2] = [quantise, quantise_explicitly];
+    type Quantise = fn(&mut Graph, &Record) -> Result<usize, EditError>;
+    const BOTH: [Quantise; 2] = [quantise, quantise_explicitly];
 
     #[test]
     fn the_same_network_and_record_give_the_same_graph() {
