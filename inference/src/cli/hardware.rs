@@ -209,7 +209,7 @@ mod tests {
                         strategy     cpu\n\
                         profile      optimized\n\
                         device       cpu\n\
-                        passed over  gpu-fp16 (NoGpu): no NVIDIA driver\n\
+                        passed over  gpu-fp16 (NoGpu): no NVIDIA driver; give the machine or the pod an NVIDIA GPU with its driver, or set device to cpu\n\
                         passed over  gpu-int8 (NoProvider): libonnxruntime_providers_tensorrt.so is not beside ONNX Runtime's library; use an image that has it\n\
                         passed over  cpu/full (Memory): needs 10240 MiB of memory, and 7168 are available; raise the memory limit\n";
         assert_eq!(text, expected);

@@ -1,5 +1,7 @@
 //! The ladder by itself, and with networks that fail as they are told.
 
+use ocr_api::ErrorCode;
+
 use super::*;
 use crate::{
     read::fakes::{self, Plan},
@@ -160,8 +162,16 @@ async fn memory_that_ran_out_once_is_freed_and_the_same_strategy_reads_the_page(
 #[tokio::test]
 async fn the_page_that_meets_a_network_without_memory_or_device_is_read_by_the_next_strategy() {
     let rows = [
-        (fakes::out_of_memory(), "OutOfMemory", "the network recognise ran out of memory: as told"),
-        (fakes::device_lost(), "DeviceLost", "the GPU failed under the network recognise: as told"),
+        (
+            fakes::out_of_memory(),
+            "OutOfMemory",
+            "the network recognise ran out of memory: as told; raise the memory limit, or set a smaller model",
+        ),
+        (
+            fakes::device_lost(),
+            "DeviceLost",
+            "the GPU failed under the network recognise: as told; look into the driver's log on the node",
+        ),
     ];
     for (error, reason, message) in rows {
         let stand = Plan::with_gpu().start().await.unwrap();
@@ -188,14 +198,17 @@ async fn several_pages_that_meet_a_lost_device_take_one_step_together() {
 
 #[tokio::test]
 async fn where_no_strategy_is_left_the_page_says_so_and_the_reader_is_lost() {
-    let mut plan = Plan::with_gpu();
-    plan.choice.candidates.truncate(2);
-    let stand = plan.start().await.unwrap();
-    stand.script.fails("gpu-fp16 fp16", "recognise", usize::MAX, fakes::device_lost());
-    stand.script.fails("cpu/full fp32", "detect", usize::MAX, fakes::out_of_memory());
-    let page = stand.read(1).await;
-    assert_eq!(page.error.unwrap().code, ocr_api::ErrorCode::Engine);
-    assert!(stand.reader.is_lost());
+    let rows = [(fakes::device_lost(), ErrorCode::Engine), (fakes::out_of_memory(), ErrorCode::OutOfMemory)];
+    for (error, code) in rows {
+        let mut plan = Plan::with_gpu();
+        plan.choice.candidates.truncate(2);
+        let stand = plan.start().await.unwrap();
+        stand.script.fails("gpu-fp16 fp16", "recognise", usize::MAX, error);
+        stand.script.fails("cpu/full fp32", "detect", usize::MAX, fakes::out_of_memory());
+        let page = stand.read(1).await;
+        assert_eq!(page.error.unwrap().code, code);
+        assert!(stand.reader.is_lost());
+    }
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ impl Candidate {
 
 /// Nothing can run here: not a question of trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} needs {} MiB of memory and {} MiB are available", Strategy::Cpu(Profile::Offload), mib(*need), mib(*have))]
+#[error("{} needs {} MiB of memory and {} MiB are available; raise the memory limit, or set a smaller model", Strategy::Cpu(Profile::Offload), mib(*need), mib(*have))]
 pub struct Refusal {
     /// Bytes.
     pub need: u64,
@@ -209,20 +209,20 @@ const TENSORRT_LIBRARY: &str = "libonnxruntime_providers_tensorrt.so";
 
 fn not_asked_for(wishes: &Wishes) -> Unfit {
     let wanted = wishes.strategy.map_or("auto", Strategy::as_str);
-    (Reason::NotAskedFor, format!("the setting strategy is {wanted}"))
+    (Reason::NotAskedFor, format!("the setting strategy is {wanted}; with auto it may be used"))
 }
 
 fn not_listed(wishes: &Wishes) -> Unfit {
-    (Reason::NotAskedFor, format!("the setting strategies is {}", wishes.listed))
+    (Reason::NotAskedFor, format!("the setting strategies is {}; name it there too", wishes.listed))
 }
 
 /// The GPU to use. Several reasons may hold: the one is given that has to be put right first.
 fn gpu(machine: &Machine, wishes: &Wishes, provider: bool, library: &str, need: u64) -> Result<u32, Unfit> {
     if wishes.cpu_only {
-        return Err((Reason::NotAskedFor, "OCR_FORCE_CPU_ONLY is set".to_owned()));
+        return Err((Reason::NotAskedFor, "OCR_FORCE_CPU_ONLY is set; unset it to use GPUs".to_owned()));
     }
     if wishes.device == DeviceWish::Cpu {
-        return Err((Reason::NotAskedFor, "the setting device is cpu".to_owned()));
+        return Err((Reason::NotAskedFor, "the setting device is cpu; with auto GPUs may be used".to_owned()));
     }
     if !provider {
         let message = format!("{library} is not beside ONNX Runtime's library; use an image that has it");
@@ -238,9 +238,12 @@ fn gpu(machine: &Machine, wishes: &Wishes, provider: bool, library: &str, need: 
         let problem = gpus.problem.as_deref().unwrap_or("the driver sees no GPU");
         let message = match wishes.device {
             DeviceWish::Cuda(number) if !gpus.devices.is_empty() => {
-                format!("the setting device is cuda:{number}, and there are {} GPUs", gpus.devices.len())
+                let last = gpus.devices.len() - 1;
+                format!(
+                    "the setting device is cuda:{number}, and GPUs are seen up to cuda:{last}; name one of them, or auto"
+                )
             }
-            _ => problem.to_owned(),
+            _ => format!("{problem}; give the machine or the pod an NVIDIA GPU with its driver, or set device to cpu"),
         };
         return Err((Reason::NoGpu, message));
     }
@@ -251,7 +254,7 @@ fn gpu(machine: &Machine, wishes: &Wishes, provider: bool, library: &str, need: 
         let (index, gpu) = wanted[0];
         let ((major, minor), (least, small)) = (gpu.compute_capability, COMPUTE_CAPABILITY);
         let message = format!(
-            "GPU {index} ({}) has compute capability {major}.{minor}, and CUDA {} needs {least}.{small}",
+            "GPU {index} ({}) has compute capability {major}.{minor}, and CUDA {} needs {least}.{small}; take a newer GPU",
             gpu.name, CUDA.0
         );
         return Err((Reason::OldGpu, message));

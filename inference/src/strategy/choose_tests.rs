@@ -365,10 +365,13 @@ fn a_bundle_s_own_figures_move_the_borders() {
 fn a_refusal_and_each_reason_have_both_numbers_and_what_to_do() {
     let needs = Needs { offload: 170 * MIB, ..unmeasured() };
     let refusal = choose(&machine(&[], CUDA, 100), &Wishes::default(), NONE, &needs).unwrap_err();
-    assert_eq!(refusal.to_string(), "cpu/offload needs 170 MiB of memory and 100 MiB are available");
+    assert_eq!(
+        refusal.to_string(),
+        "cpu/offload needs 170 MiB of memory and 100 MiB are available; raise the memory limit, or set a smaller model"
+    );
     let wishes = Wishes { listed: "gpu-int8,cpu".parse().unwrap(), ..Wishes::default() };
     let choice = choose(&machine(&[(8000, T4)], CUDA, 7000), &wishes, BOTH, &unmeasured()).unwrap();
-    assert_eq!(choice.passed_over[0].message, "the setting strategies is gpu-int8,cpu");
+    assert_eq!(choice.passed_over[0].message, "the setting strategies is gpu-int8,cpu; name it there too");
     let message = |devices: &[Device], cuda, libraries, device: &str| {
         let wishes = Wishes { device: device.parse().unwrap(), ..Wishes::default() };
         let choice = choose(&machine(devices, cuda, 7000), &wishes, libraries, &unmeasured()).unwrap();
@@ -383,16 +386,26 @@ fn a_refusal_and_each_reason_have_both_numbers_and_what_to_do() {
             message(&[(8000, T4)], CUDA, NONE, "auto"),
             "libonnxruntime_providers_cuda.so is not beside ONNX Runtime's library; use an image that has it",
         ),
-        (message(&[], CUDA, BOTH, "auto"), "the driver sees no GPU"),
-        (message(&[(8000, T4)], CUDA, BOTH, "cuda:5"), "the setting device is cuda:5, and there are 1 GPUs"),
-        (message(&[], CUDA, BOTH, "cuda:5"), "the driver sees no GPU"),
+        (
+            message(&[], CUDA, BOTH, "auto"),
+            "the driver sees no GPU; give the machine or the pod an NVIDIA GPU with its driver, or set device to cpu",
+        ),
+        (
+            message(&[(8000, T4)], CUDA, BOTH, "cuda:5"),
+            "the setting device is cuda:5, and GPUs are seen up to cuda:0; name one of them, or auto",
+        ),
+        (
+            message(&[], CUDA, BOTH, "cuda:5"),
+            "the driver sees no GPU; give the machine or the pod an NVIDIA GPU with its driver, or set device to cpu",
+        ),
+        (message(&[(8000, T4)], CUDA, BOTH, "cpu"), "the setting device is cpu; with auto GPUs may be used"),
         (
             message(&[(8000, T4)], (12, 4), BOTH, "auto"),
             "the driver 580.65 runs CUDA up to 12.4, and the libraries need 13.0; update the driver",
         ),
         (
             message(&[(8000, V100)], CUDA, BOTH, "auto"),
-            "GPU 0 (NVIDIA) has compute capability 7.0, and CUDA 13 needs 7.5",
+            "GPU 0 (NVIDIA) has compute capability 7.0, and CUDA 13 needs 7.5; take a newer GPU",
         ),
     ];
     for (message, expected) in rows {
@@ -409,7 +422,10 @@ fn without_a_driver_its_problem_is_the_reason() {
         ..Machine::default()
     };
     let choice = choose(&machine, &Wishes::default(), BOTH, &unmeasured()).unwrap();
-    assert_eq!(choice.passed_over[0].message, "no NVIDIA driver: libnvidia-ml.so.1");
+    assert_eq!(
+        choice.passed_over[0].message,
+        "no NVIDIA driver: libnvidia-ml.so.1; give the machine or the pod an NVIDIA GPU with its driver, or set device to cpu"
+    );
 }
 
 #[test]
