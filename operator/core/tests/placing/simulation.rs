@@ -305,8 +305,9 @@ impl Run {
         let gpu_strategies = cluster.world.strategies.iter().filter(|strategy| strategy.needs_gpu()).count();
         let is_known = cluster.world.is_visible && !cluster.world.has_others;
         let tries = if is_known { 1 } else { i64::try_from(gpu_strategies).unwrap() };
-        let time =
-            tries * (cluster.world.spill_after + GRACE) + cluster.world.start + cluster.world.end + LATE + STEADY;
+        // That a pod does not end, and its GPU is not to be waited for, falls due by itself nowhere: the next look sees it.
+        let never_ends = LATE + STEADY;
+        let time = tries * (cluster.world.spill_after + GRACE) + cluster.world.start + cluster.world.end + never_ends;
         if cluster.now - self.undisturbed_since > time {
             let (ready, wanted) = (cluster.ready(), cluster.replicas);
             holds!(
