@@ -20,8 +20,10 @@ pub struct ValidPool {
     pub revision: Revision,
     /// What is known of its bundle.
     pub bundle: Bundle,
-    /// How its pods compute, best first.
+    /// How its pods compute, best first; at least one.
     pub strategies: Vec<Strategy>,
+    /// How they should as well, and cannot: the bundle has no networks for it. A pod would hold a GPU and not use it.
+    pub impossible: Vec<Strategy>,
     /// Pods wanted.
     pub replicas: i32,
     /// How long a pod may find no node until the next strategy takes its place.
@@ -53,6 +55,17 @@ pub enum Invalid {
         language: String,
         /// The languages that it reads.
         known: String,
+    },
+    /// The bundle has no networks for any strategy of the pool.
+    #[error(
+        "{model} has no networks for {strategies} and the pool's languages: add cpu to spec.strategies, or take another \
+         model"
+    )]
+    NoNetwork {
+        /// The bundle.
+        model: String,
+        /// The strategies asked for.
+        strategies: String,
     },
     /// The installation does not allow an image.
     #[error("image {image:?} is not allowed: allowed are {allowed}")]
@@ -109,6 +122,12 @@ impl ValidPool {
             let known = list(&bundle.languages);
             return Err(Invalid::Language { model: model.clone(), language: language.clone(), known });
         }
+        let (strategies, impossible): (Vec<Strategy>, Vec<Strategy>) =
+            spec.strategies.iter().copied().partition(|strategy| bundle.computes(*strategy, &spec.languages));
+        if strategies.is_empty() {
+            let names: Vec<String> = impossible.iter().map(ToString::to_string).collect();
+            return Err(Invalid::NoNetwork { model: model.clone(), strategies: list(&names) });
+        }
         let pinned = pool.status.as_ref().and_then(|status| status.image.as_ref());
         let image = spec.image.as_ref().or(pinned).unwrap_or(&installation.image).clone();
         check_allowed(spec, &image, installation)?;
@@ -130,7 +149,8 @@ impl ValidPool {
                 left_out: left_out(&spec.strategies),
             }),
             bundle: bundle.clone(),
-            strategies: spec.strategies.clone(),
+            strategies,
+            impossible,
             replicas: match spec.scaling.mode {
                 ScalingMode::Manual => spec.replicas,
                 ScalingMode::Auto => spec.scaling.min,
@@ -344,6 +364,37 @@ mod tests {
         for (memory, patience) in rows {
             assert_eq!(small(memory).unwrap().patience(Strategy::Cpu), patience, "{memory}");
         }
+    }
+
+    #[test]
+    fn a_strategy_that_the_bundle_has_no_networks_for_is_none_of_the_pools() {
+        use Strategy::{Cpu, GpuFp16, GpuInt8};
+        let read = |known: Option<Value>, spec: &Value| {
+            let mut installation = installation();
+            let bundle = installation.bundles.get_mut("small").unwrap();
+            bundle.gpu_languages = known.map(|known| serde_json::from_value(known).unwrap());
+            ValidPool::read(&pool(spec), &installation).map(|pool| (pool.strategies, pool.impossible))
+        };
+        let all = json!({"strategies": ["gpu-fp16", "gpu-int8", "cpu"]});
+        let german = json!({"strategies": ["gpu-fp16", "gpu-int8", "cpu"], "languages": ["en", "de"]});
+        let fp16 = json!({"gpu-fp16": ["de", "en"]});
+        let both = json!({"gpu-fp16": ["de", "en"], "gpu-int8": ["en"]});
+        let rows = [
+            (None, &all, vec![GpuFp16, GpuInt8, Cpu], vec![]),
+            (Some(&both), &all, vec![GpuFp16, GpuInt8, Cpu], vec![]),
+            (Some(&both), &german, vec![GpuFp16, Cpu], vec![GpuInt8]),
+            (Some(&fp16), &all, vec![GpuFp16, Cpu], vec![GpuInt8]),
+            (Some(&json!({})), &all, vec![Cpu], vec![GpuFp16, GpuInt8]),
+        ];
+        for (known, spec, strategies, impossible) in rows {
+            assert_eq!(read(known.cloned(), spec), Ok((strategies, impossible)), "{known:?} {spec}");
+        }
+        let refused = read(Some(json!({})), &json!({"strategies": ["gpu-fp16", "gpu-int8"]})).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "small has no networks for gpu-fp16, gpu-int8 and the pool's languages: add cpu to spec.strategies, or take \
+             another model"
+        );
     }
 
     #[test]

@@ -73,10 +73,14 @@ pub mod reason {
     pub const NO_GPU_OFFERED: &str = "NoGpuOffered";
     /// All GPUs that would suit are taken.
     pub const NO_GPU_FREE: &str = "NoGpuFree";
+    /// The model has no networks for a strategy.
+    pub const NO_NETWORK: &str = "NoNetwork";
     /// One pod more of a better strategy is tried.
     pub const RECLAIMING: &str = "Reclaiming";
     /// A new revision needs the GPU of the only pod that serves.
     pub const ROLLOUT_BLOCKED: &str = "RolloutBlocked";
+    /// All is well, on other hardware than was preferred.
+    pub const OTHER_HARDWARE: [&str; 2] = [SPILLED, NO_NETWORK];
 }
 
 /// A condition to be; [`set`] gives it its times.

@@ -87,7 +87,7 @@ pub struct StrategyStatus {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub leaving: i32,
     /// Why it has fewer pods than there could be of it, or pods that run something else, in a word: `NoGpuOffered`,
-    /// `NoGpuFree`, `Spilled`, `Reclaiming`, `StrategyMismatch`.
+    /// `NoGpuFree`, `NoNetwork`, `Spilled`, `Reclaiming`, `StrategyMismatch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The same in a sentence.

@@ -162,7 +162,7 @@ fn changed(before: &OcrPoolStatus, next: &OcrPoolStatus) -> Option<Happening> {
         return None;
     }
     let is_warning = is_true(next, DEGRADED);
-    let is_spilled = next.reason.as_deref() == Some(reason::SPILLED);
+    let is_spilled = next.reason.as_deref().is_some_and(|one| reason::OTHER_HARDWARE.contains(&one));
     let told = find(
         next,
         if is_warning {

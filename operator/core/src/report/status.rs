@@ -50,7 +50,7 @@ pub fn status(world: &World<'_>, plan: &Plan, mut troubles: Vec<Trouble>) -> Ocr
     let conditions = match &plan.pool {
         Ok(pool) => {
             describe(&mut status, world, pool);
-            status.strategies = strategies(plan, &fates, world);
+            status.strategies = strategies(plan, pool, &fates, world);
             status.strategy_summary = summary(&fates, world);
             status.pods = reports(&fates);
             troubles.extend(fates.iter().zip(world.pods).filter_map(|(fate, pod)| {
@@ -71,11 +71,11 @@ pub fn status(world: &World<'_>, plan: &Plan, mut troubles: Vec<Trouble>) -> Ocr
     let is = |type_: &str, value: bool| conditions.iter().find(|one| one.type_ == type_ && one.status == value);
     if let Some(degraded) = is(DEGRADED, true) {
         status.reason = Some(degraded.reason.to_owned());
-    } else if let Some(spilled) = is(STRATEGY_VERIFIED, true).filter(|one| one.reason == reason::SPILLED)
+    } else if let Some(other) = is(STRATEGY_VERIFIED, true).filter(|one| reason::OTHER_HARDWARE.contains(&one.reason))
         && is(READY, true).is_some_and(|ready| ready.reason == reason::PAGE_READ)
     {
         // All is well, on other hardware than was preferred.
-        status.reason = Some(spilled.reason.to_owned());
+        status.reason = Some(other.reason.to_owned());
     }
     for condition in conditions {
         set(&mut status.conditions, condition, generation, world.now);
@@ -101,8 +101,8 @@ fn describe(status: &mut OcrPoolStatus, world: &World<'_>, pool: &ValidPool) {
     status.rollout = (status.revisions.len() > 1).then(|| format!("{share}%"));
 }
 
-/// Pods wanted, placed and ready, by strategy, and what the planner remembers of it.
-fn strategies(plan: &Plan, fates: &[Fate], world: &World<'_>) -> Vec<StrategyStatus> {
+/// Pods wanted, placed and ready, by strategy, and what the planner remembers of it. Those that cannot be come last.
+fn strategies(plan: &Plan, pool: &ValidPool, fates: &[Fate], world: &World<'_>) -> Vec<StrategyStatus> {
     let of_strategy = |strategy: Strategy| {
         let pods = fates.iter().zip(world.pods);
         pods.filter(move |(_, pod)| label(pod, names::STRATEGY) == Some(strategy.as_str())).map(|(fate, _)| fate)
@@ -120,7 +120,12 @@ fn strategies(plan: &Plan, fates: &[Fate], world: &World<'_>) -> Vec<StrategySta
         units_per_second: rate(placed.strategy),
         ..remember::status(placed)
     };
-    plan.strategies.iter().map(row).collect()
+    let impossible = |strategy: &Strategy| StrategyStatus {
+        reason: Some(reason::NO_NETWORK.to_owned()),
+        message: Some(format!("{} has no networks for it and the pool's languages", pool.revision.runs.model)),
+        ..StrategyStatus::new(*strategy)
+    };
+    plan.strategies.iter().map(row).chain(pool.impossible.iter().map(impossible)).collect()
 }
 
 /// Whether the next strategy takes a pod's place when no node is found for it.
@@ -179,7 +184,7 @@ mod tests {
     use serde_json::json;
 
     use crate::{
-        api::conditions::{DEGRADED, PROGRESSING},
+        api::conditions::{DEGRADED, PROGRESSING, STRATEGY_VERIFIED},
         fixture::valid,
         report::scene::{Scene, condition, now, ready},
     };
@@ -196,6 +201,27 @@ mod tests {
         assert_eq!((condition(&status, PROGRESSING).0, condition(&status, DEGRADED).0), (false, false));
         assert_eq!(status.rollout, None);
         assert!(status.image.unwrap().contains("ocr-inference"));
+    }
+
+    #[test]
+    fn a_strategy_that_the_model_has_no_networks_for_is_shown_and_missed_only_where_pods_would_be_of_it() {
+        let strategies = |names: &[&str]| json!({"model": {"name": "large"}, "strategies": names});
+        let all = Scene::new(&strategies(&["gpu-fp16", "gpu-int8", "cpu"]), 1, 1).status();
+        let told: Vec<_> =
+            all.strategies.iter().map(|one| (one.name.as_str(), one.wanted, one.reason.as_deref())).collect();
+        assert_eq!(told, [("gpu-fp16", 1, None), ("cpu", 0, None), ("gpu-int8", 0, Some("NoNetwork"))]);
+        let without = all.strategies[2].message.as_deref();
+        assert_eq!(without, Some("large has no networks for it and the pool's languages"));
+
+        let mut scene = Scene::new(&strategies(&["gpu-int8", "cpu"]), 1, 1);
+        let mut says: ocr_api::PodStatus =
+            serde_json::from_str(include_str!("../../../../tests/recorded/status.json")).unwrap();
+        says.engine.strategy = "cpu".to_owned();
+        scene.attested.insert("pod-0".to_owned(), says);
+        let status = scene.status();
+        let message = "gpu-int8: large has no networks for it and the pool's languages";
+        assert_eq!(condition(&status, STRATEGY_VERIFIED), (true, "NoNetwork".to_owned(), message.to_owned()));
+        assert_eq!(status.reason.as_deref(), Some("NoNetwork"));
     }
 
     /// A second look at the same world writes the same status, also after the next proof: nothing is patched in a steady

@@ -6,7 +6,7 @@ use crate::{
         OcrPoolStatus, StrategyStatus,
         conditions::{
             NewCondition, STRATEGY_VERIFIED,
-            reason::{AS_EXPECTED, NOT_ATTESTED, ROLLOUT_BLOCKED, SPILLED, STRATEGY_MISMATCH},
+            reason::{AS_EXPECTED, NO_NETWORK, NOT_ATTESTED, ROLLOUT_BLOCKED, SPILLED, STRATEGY_MISMATCH},
         },
     },
     decide::Plan,
@@ -53,9 +53,16 @@ pub(super) fn condition(status: &OcrPoolStatus) -> NewCondition {
         let message = format!("{verified} of {ready} ready pods have said what they run");
         return new(false, NOT_ATTESTED, message);
     }
-    let spilled = told(&|one| one.reason.is_some());
+    let is_impossible = |one: &StrategyStatus| one.reason.as_deref() == Some(NO_NETWORK);
+    let spilled = told(&|one| one.reason.is_some() && !is_impossible(one));
     if !spilled.is_empty() {
         return new(true, SPILLED, spilled);
+    }
+    // Where pods would be of it if it could be.
+    let is_missed = |one: &StrategyStatus| strategies.iter().any(|other| other.name > one.name && other.wanted > 0);
+    let impossible = told(&|one| is_impossible(one) && is_missed(one));
+    if !impossible.is_empty() {
+        return new(true, NO_NETWORK, impossible);
     }
     new(true, AS_EXPECTED, format!("all {ready} ready pods run what they were made for"))
 }

@@ -166,7 +166,7 @@ fn set(cluster: &'static Cluster, (name, pods, strategies, placement): &Row, log
     placement["spillAfterSeconds"] = SPILL_AFTER.into();
     let resources = json!({"requests": {"cpu": "100m"}, "limits": {"cpu": 1, "memory": "1Gi"}});
     let spec = json!({
-        "model": {"name": "pp-ocrv6-tiny"}, "image": "localhost/fake-pod:1",
+        "model": {"name": "pp-ocrv6-small"}, "image": "localhost/fake-pod:1",
         "strategies": strategies, "replicas": pods, "scaling": {"mode": "Manual"}, "placement": placement,
         "resources": {"cpu": resources, "gpu": resources}, "logLevel": log_level,
     });
