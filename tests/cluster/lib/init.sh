@@ -10,7 +10,8 @@ keep=("${@:2}")
 mount --make-rshared /
 
 # Sockets, locks and network namespaces of containerd and the CNI programs: never those of a containerd of the host.
-mount -t tmpfs -o mode=755 tmpfs /run
+# Without -n, mount would make a folder for its notes in the host's /run first.
+mount -n -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/netns /run/lock /run/cluster/sysctl
 for index in "${!keep[@]}"; do
     mkdir -p "/run/cluster/keep/$index"
