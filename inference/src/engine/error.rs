@@ -9,16 +9,25 @@ pub enum EngineError {
     #[error("cannot load ONNX Runtime from {path}: {cause}; run `make assets`, or name the library with --onnxruntime")]
     Library { path: PathBuf, cause: String },
     /// A model file could not be opened.
-    #[error("cannot open the model {path}: {cause}; copy the whole bundle again")]
+    #[error("cannot open the model {path}: {}; copy the whole bundle again", .cause.trim_end_matches('.'))]
     Open { path: PathBuf, cause: String },
     /// The execution provider could not be set up: a library of it is missing, or the driver refuses.
-    #[error("{provider} cannot be used: {cause}; use an image whose libraries fit the node's driver")]
+    #[error(
+        "{provider} cannot be used: {}; use an image whose libraries fit the node's driver",
+        .cause.trim_end_matches('.')
+    )]
     Provider { provider: &'static str, cause: String },
     /// Memory ran out, of the GPU or of the machine.
-    #[error("the network {network} ran out of memory: {cause}; raise the memory limit, or set a smaller model")]
+    #[error(
+        "the network {network} ran out of memory: {}; raise the memory limit, or set a smaller model",
+        .cause.trim_end_matches('.')
+    )]
     OutOfMemory { network: &'static str, cause: String },
     /// The GPU does not answer any more.
-    #[error("the GPU failed under the network {network}: {cause}; look into the driver's log on the node")]
+    #[error(
+        "the GPU failed under the network {network}: {}; look into the driver's log on the node",
+        .cause.trim_end_matches('.')
+    )]
     DeviceLost { network: &'static str, cause: String },
     /// The network failed on an input.
     #[error("the network {network} failed: {cause}")]
