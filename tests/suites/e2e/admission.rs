@@ -104,7 +104,7 @@ fn refused(cluster: &'static Cluster) -> anyhow::Result<()> {
 
 fn named(cluster: &'static Cluster) -> anyhow::Result<()> {
     let model = json!({"name": "pp-ocrv6-small"});
-    let rows: [(&str, Value, &[&str]); 6] = [
+    let rows: [(&str, Value, &[&str]); 7] = [
         ("model", json!({"model": {"name": "pp-ocrv9"}}), &["pp-ocrv9", "pp-ocrv6-small"]),
         ("language", json!({"model": model, "languages": ["en", "tlh"]}), &["tlh", "it reads"]),
         ("image", json!({"model": model, "image": "elsewhere.test/ocr:1"}), &["elsewhere.test/ocr:1", "allowed are"]),
@@ -117,6 +117,11 @@ fn named(cluster: &'static Cluster) -> anyhow::Result<()> {
             "taint",
             json!({"model": model, "placement": {"tolerations": [{"key": "any", "operator": "Exists"}]}}),
             &["any", "allowed are"],
+        ),
+        (
+            "network",
+            json!({"model": {"name": "pp-ocrv5-mobile"}, "strategies": ["gpu-fp16"]}),
+            &["no networks for gpu-fp16", "add cpu"],
         ),
         ("memory", json!({"model": model, "resources": {"cpu": {"limits": {"memory": "200Mi"}}}}), &["200Mi", "needs"]),
     ];
