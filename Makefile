@@ -137,6 +137,11 @@ precision: assets ## Word F1 and CPU time of int8, fp16 and int8-qdq against fp3
 	cargo build $(CHECKED) --bins --tests
 	scripts/proof.sh precision target/checked/precision int8 fp16 int8-qdq
 
+.PHONY: shapes
+shapes: assets ## The same of inputs of few shapes, as on GPUs; five minutes; writes docs/proof/shapes.txt
+	cargo build $(CHECKED) --bins --tests
+	scripts/proof.sh shapes target/checked/precision fixed-shapes
+
 .PHONY: profiles
 profiles: build assets ## The profiles of the CPU over 80 receipts, against each other; ten minutes; writes docs/proof/profiles.txt
 	cargo build $(CHECKED) --bins --tests

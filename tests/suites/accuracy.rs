@@ -18,6 +18,9 @@ use ocr_tests::{
 
 /// Lowest word F1 over the 80 receipts.
 const RECEIPTS_F1: f64 = 0.948;
+/// Highest character error of the repository's scan where inputs have few shapes, and how much may be read otherwise.
+const FEW_SHAPES_ERROR: f64 = 0.025;
+const FEW_SHAPES_APART: f64 = 0.01;
 
 fn main() -> ExitCode {
     let server = Arc::new(SharedServer::new(Options::new()));
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
     suite.case_with(shared, "the_receipts_are_read_well_and_none_is_turned", move |shared| {
         receipts(&shared, &of_receipts)
     });
+    let as_they_come = Arc::clone(&server);
+    suite.case("inputs_of_few_shapes_are_read_alike", move || few_shapes(&as_they_come));
     for (bundle, limit) in [("pp-ocrv4-mobile", 0.10), ("pp-ocrv5-mobile", 0.10), ("pp-ocrv6-tiny", 0.10)] {
         suite.case(&format!("{bundle}_starts_and_reads"), move || {
             let read = Server::start(&Options::new().arguments(["--model", bundle]))?
@@ -73,6 +78,19 @@ fn document(
         let read = server.get()?.api().read(data::read(&picture)?)?;
         within(&data::name(&picture), &truth, &read, limit)
     });
+}
+
+/// As on a GPU: pages and lines are filled up to shapes that it has seen.
+fn few_shapes(as_they_come: &SharedServer) -> anyhow::Result<()> {
+    let scan = data::read(data::example(SCAN))?;
+    let free = as_they_come.get()?.api().read(scan.clone())?;
+    let fixed = Server::start(&Options::new().arguments(["--input-shapes", "fixed"]))?.api().read(scan)?;
+    within("few shapes", &data::example("senate-1871.txt"), &fixed, FEW_SHAPES_ERROR)?;
+    let apart = character_error_rate(&free.text, &fixed.text);
+    println!("{:.2} % of the characters otherwise (at most {:.1} %)", apart * 100.0, FEW_SHAPES_APART * 100.0);
+    ensure!(apart <= FEW_SHAPES_APART, "read as: {}", fixed.text);
+    ensure!(free.pages[0].line_count == fixed.pages[0].line_count, "{} lines", fixed.pages[0].line_count);
+    Ok(())
 }
 
 fn receipts(shared: &Shared, server: &SharedServer) -> anyhow::Result<()> {

@@ -42,6 +42,7 @@ pub fn reader_settings(
             onnxruntime,
             threads: machine.cpu.threads,
             batch_size: if engine.batching { set(engine.batch_size) } else { Some(1) },
+            shapes: engine.input_shapes,
             line_orientation: settings.model.line_orientation,
             idle_unload: (engine.idle_unload_seconds > 0).then(|| Duration::from_secs(engine.idle_unload_seconds)),
             gpu: GpuSettings {

@@ -7,12 +7,14 @@ mod bilinear;
 mod boxes;
 mod components;
 mod input;
+mod padding;
 mod rectangle;
 mod unclip;
 
 pub use boxes::{TextBox, boxes};
 pub(crate) use input::level_table;
 pub use input::{input, resized};
+pub use padding::{cropped, padded};
 pub use rectangle::{convex_hull, min_area_rectangle, reading_corners};
 
 #[cfg(test)]

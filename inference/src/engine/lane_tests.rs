@@ -40,7 +40,7 @@ impl Engine for Fake {
 fn settings() -> LaneSettings {
     LaneSettings {
         name: "fake",
-        limits: BatchLimits { items: 1, elements: 1 },
+        limits: BatchLimits { items: 1, elements: 1, powers_of_two: false },
         capacity: 5,
         residency: Residency::Always,
     }
@@ -62,7 +62,8 @@ fn bench(poison: Option<f32>, gated: bool, capacity: usize) -> Bench {
     let (gate, gate_receiver) = mpsc::channel();
     let (entered_sender, entered) = mpsc::channel();
     let fake = Fake { poison, gate: gated.then_some(gate_receiver), entered: entered_sender };
-    let settings = LaneSettings { limits: BatchLimits { items: 4, elements: 1000 }, capacity, ..settings() };
+    let settings =
+        LaneSettings { limits: BatchLimits { items: 4, elements: 1000, powers_of_two: false }, capacity, ..settings() };
     Bench { lane: Lane::start(settings, vec![once(fake)], Arc::new(|_| {})).unwrap(), gate, entered }
 }
 
@@ -188,7 +189,7 @@ impl Engine for Gone {
 #[tokio::test]
 async fn where_the_device_is_lost_everybody_is_told_at_once() {
     let (sender, sizes) = mpsc::channel();
-    let limits = BatchLimits { items: 4, elements: 1000 };
+    let limits = BatchLimits { items: 4, elements: 1000, powers_of_two: false };
     let settings = LaneSettings { limits, capacity: 100, ..settings() };
     let open: Open = Box::new(move || Ok(Box::new(Gone(sender.clone()))));
     let lane = Lane::start(settings, vec![open], Arc::new(|_| {})).unwrap();
@@ -232,7 +233,7 @@ impl TightBench {
             count.fetch_add(1, Ordering::SeqCst);
             Ok(Box::new(Tight { items, runs, sizes: sender.clone() }))
         });
-        let limits = BatchLimits { items: 4, elements: 1000 };
+        let limits = BatchLimits { items: 4, elements: 1000, powers_of_two: false };
         let settings = LaneSettings { limits, capacity: 100, residency, ..settings() };
         Self { lane: Lane::start(settings, vec![open], Arc::new(|_| {})).unwrap(), sizes, opened }
     }

@@ -19,6 +19,16 @@ pub struct BatchLimits {
     pub items: usize,
     /// Most numbers of all items together. An item above it runs alone.
     pub elements: usize,
+    /// Batches have 1, 2, 4, 8 ... items: few shapes of input, where each new one costs time.
+    pub powers_of_two: bool,
+}
+
+impl BatchLimits {
+    /// How many of so many items, which are within the limits, make a batch.
+    #[must_use]
+    pub const fn batch(&self, items: usize) -> usize {
+        if self.powers_of_two && items > 0 { 1 << items.ilog2() } else { items }
+    }
 }
 
 /// What a free thread does with the queue: the places of the items to run, and of those to drop. Both ascending; both
@@ -54,6 +64,7 @@ pub fn pick(queue: impl IntoIterator<Item = Waiting>, limits: BatchLimits) -> Pi
             break;
         }
     }
+    picked.run.truncate(limits.batch(picked.run.len()));
     picked
 }
 
@@ -63,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: BatchLimits = BatchLimits { items: 3, elements: 100 };
+    const LIMITS: BatchLimits = BatchLimits { items: 3, elements: 100, powers_of_two: false };
 
     fn queue(items: &[(usize, bool)]) -> Vec<Waiting> {
         items.iter().map(|&(width, abandoned)| Waiting { shape: [1, 10, width], abandoned }).collect()
@@ -73,6 +84,25 @@ mod tests {
     fn only_equal_shapes_run_together_and_the_oldest_leads() {
         let picked = pick(queue(&[(2, false), (3, false), (2, false), (2, false), (2, false)]), LIMITS);
         assert_eq!(picked.run, [0, 2, 3]);
+    }
+
+    #[test]
+    fn of_three_two_run_where_batches_are_powers_of_two() {
+        let limits = BatchLimits { powers_of_two: true, ..LIMITS };
+        assert_eq!(
+            pick(queue(&[(2, false), (2, true), (2, false), (2, false)]), limits),
+            Pick { run: vec![0, 2], drop: vec![1] }
+        );
+        assert_eq!(pick(queue(&[(2, false)]), limits).run, [0]);
+    }
+
+    #[test]
+    fn a_batch_is_a_power_of_two_where_it_is_to_be() {
+        let rows = [(0, 0), (1, 1), (2, 2), (3, 2), (7, 4), (8, 8), (31, 16), (32, 32)];
+        for (items, expected) in rows {
+            assert_eq!(BatchLimits { powers_of_two: true, ..LIMITS }.batch(items), expected, "{items}");
+            assert_eq!(LIMITS.batch(items), items);
+        }
     }
 
     #[test]

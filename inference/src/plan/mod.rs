@@ -3,9 +3,11 @@
 //! Everything that changes a page's pixels is decided here and nowhere else, so that a page is resampled at most once
 //! on its way to the detector and a line at most once on its way to the recogniser.
 
+mod shapes;
 mod turn;
 mod upright;
 
+pub use shapes::InputShapes;
 pub use turn::{Orientation, OrientationError, Turn, turned};
 pub use upright::{orientation_input, upright_turn};
 

@@ -133,7 +133,7 @@ fn lane(script: &Script, attempt: Attempt, network: &'static str) -> Result<Lane
         }
         Ok(Box::new(Fake { network, way: way.clone(), script: script.clone() }))
     });
-    let limits = BatchLimits { items: BATCH, elements: usize::MAX };
+    let limits = BatchLimits { items: BATCH, elements: usize::MAX, powers_of_two: false };
     let settings = LaneSettings { name: network, limits, capacity: CAPACITY, residency: Residency::Always };
     Lane::start(settings, vec![open], Arc::new(|_| {}))
 }
@@ -217,6 +217,7 @@ fn settings(bundle: &Path, wanted: Option<Strategy>, int8: bool, golden: Option<
             onnxruntime: PathBuf::new(),
             threads: THREADS,
             batch_size: None,
+            shapes: None,
             line_orientation: false,
             idle_unload: None,
             gpu: super::GpuSettings::default(),

@@ -2,15 +2,16 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use ocr_api::manifest::{Precision, Recogniser};
+use ocr_api::manifest::{Detector, Precision, Recogniser};
 
 use crate::{
     engine::{
-        ArenaGrowth, BatchLimits, BatchRun, ConvSearch, Cuda, Engine, EngineError, Lane, LaneSettings, OnnxRuntime,
-        OnnxSettings, Open, Placement, Provider, Residency, TensorRt,
+        ArenaGrowth, BatchRun, ConvSearch, Cuda, Engine, EngineError, Lane, LaneSettings, OnnxRuntime, OnnxSettings,
+        Open, Placement, Provider, Residency, TensorRt,
     },
     meter::Meter,
     models::{Bundle, BundleError},
+    plan::InputShapes,
     strategy::{Candidate, Layout, Strategy, layout},
 };
 
@@ -26,6 +27,8 @@ pub struct NetworkSettings {
     pub threads: usize,
     /// Most lines recognised together; `None` leaves it to the strategy and the bundle.
     pub batch_size: Option<usize>,
+    /// Which shapes of input the networks are given; `None` leaves it to the strategy.
+    pub shapes: Option<InputShapes>,
     /// Ask the bundle's classifier about every line's direction. Lowers accuracy on upright pages.
     pub line_orientation: bool,
     /// Networks that had nothing to do for so long are dropped until the next page; `None` keeps them.
@@ -99,6 +102,7 @@ impl Networks {
     ) -> Result<Self, OpenError> {
         let runtime = OnnxRuntime::load(&settings.onnxruntime)?;
         let layout = layout(attempt.candidate.strategy, settings.threads);
+        let layout = Layout { shapes: settings.shapes.unwrap_or(layout.shapes), ..layout };
         let provider = provider(settings, attempt.candidate, &layout, bundle.digest());
         let manifest = bundle.manifest();
         let detector_precision = attempt.precision.of_detector();
@@ -118,7 +122,7 @@ impl Networks {
             sessions: layout.detect_sessions,
             threads: layout.detect_threads,
             items: 1,
-            warm_up: if gpu { detect_shapes() } else { Vec::new() },
+            warm_up: if gpu { detect_shapes(&layout, &manifest.detector) } else { Vec::new() },
         })?;
         let recognise = opener.open(&Network {
             name: "recognise",
@@ -126,12 +130,17 @@ impl Networks {
             sessions: layout.recognise_sessions,
             threads: layout.recognise_threads,
             items: lines,
-            warm_up: if gpu { line_shapes(recogniser) } else { Vec::new() },
+            warm_up: if gpu { line_shapes(&layout, recogniser, lines) } else { Vec::new() },
         })?;
         let small = |name, path, items| Network { name, path, sessions: 1, threads: 1, items, warm_up: Vec::new() };
         let orientation = manifest.orientation.as_ref();
-        let orientation =
-            orientation.map(|model| opener.open(&small("orientation", bundle.path(&model.file), 1))).transpose()?;
+        let orientation = orientation
+            .map(|model| {
+                let side = model.crop as usize;
+                let warm_up = if gpu { vec![[1, 3, side, side]] } else { Vec::new() };
+                opener.open(&Network { warm_up, ..small("orientation", bundle.path(&model.file), 1) })
+            })
+            .transpose()?;
         let line_orientation = manifest.line_orientation.as_ref().filter(|_| settings.line_orientation);
         let line_orientation = line_orientation
             .map(|model| opener.open(&small("line-orientation", bundle.path(&model.file), lines)))
@@ -220,15 +229,21 @@ fn provider(settings: &NetworkSettings, candidate: Candidate, layout: &Layout, b
     }
 }
 
-/// Sizes of pages that are run before the first: cuDNN looks for an algorithm for each.
-fn detect_shapes() -> Vec<[usize; 4]> {
-    [(960, 960), (960, 704), (704, 960)].map(|(height, width)| [1, 3, height, width]).to_vec()
+/// Sizes of pages that are run before the first on a GPU: all, or some where they are not few.
+fn detect_shapes(layout: &Layout, detector: &Detector) -> Vec<[usize; 4]> {
+    match layout.shapes {
+        InputShapes::Fixed => layout.shapes.of_detector(detector),
+        InputShapes::Free => [(960, 960), (960, 704), (704, 960)].map(|(height, width)| [1, 3, height, width]).to_vec(),
+    }
 }
 
-/// Widths of lines that are run before the first.
-fn line_shapes(recogniser: &Recogniser) -> Vec<[usize; 4]> {
+/// Batches of lines that are run before the first on a GPU: all, or some where they are not few.
+fn line_shapes(layout: &Layout, recogniser: &Recogniser, lines: usize) -> Vec<[usize; 4]> {
     let height = recogniser.height as usize;
-    [320, 640, 1280].map(|width| [1, 3, height, width]).to_vec()
+    match layout.shapes {
+        InputShapes::Fixed => layout.shapes.of_recogniser(recogniser, layout.batch_limits(lines)),
+        InputShapes::Free => [320, 640, 1280].map(|width| [1, 3, height, width]).to_vec(),
+    }
 }
 
 struct Opener<'a> {
@@ -278,7 +293,7 @@ impl Opener<'_> {
                 meter.batch(batch.items);
             }
         };
-        let limits = BatchLimits { items: items.max(1), elements: self.layout.batch_elements };
+        let limits = self.layout.batch_limits(items);
         let residency = self.layout.drop_after.or(self.settings.idle_unload).map_or(Residency::Always, Residency::Idle);
         let lane = LaneSettings { name, limits, capacity: LANE_CAPACITY, residency };
         Lane::start(lane, open.collect(), Arc::new(on_batch))
@@ -295,6 +310,7 @@ mod tests {
             onnxruntime: PathBuf::new(),
             threads: 1,
             batch_size: None,
+            shapes: None,
             line_orientation: false,
             idle_unload: None,
             gpu: GpuSettings {

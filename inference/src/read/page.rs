@@ -220,14 +220,17 @@ async fn lines(
         Orientation::Fixed(turn) => turn,
         Orientation::Auto => upright_by(inner, networks, &resized, purpose).await?,
     };
-    let (tensor, detector_width) = {
-        let normalise = inner.detector.normalise;
+    let (tensor, content) = {
+        let (normalise, shapes) = (inner.detector.normalise, networks.layout.shapes);
         blocking(move || {
             let turned = plan::turned(Arc::unwrap_or_clone(resized), turn);
-            (detect::input(&turned, &normalise), turned.width() as usize)
+            let (width, height) = (turned.width(), turned.height());
+            let tensor = detect::padded(detect::input(&turned, &normalise), shapes.page((width, height)));
+            (tensor, (width as usize, height as usize))
         })
         .await?
     };
+    let map_width = tensor.shape[3];
     inner.meter.stage(purpose, Stage::Plan, planning.elapsed());
 
     let detecting = Instant::now();
@@ -243,13 +246,13 @@ async fn lines(
     let boxes = {
         let inner = Arc::clone(inner);
         blocking(move || {
-            let map = outputs.first().and_then(Array::floats).filter(|map| map.len() % detector_width.max(1) == 0);
-            map.map(|map| detect::boxes(map, detector_width, page_width, page_height, &inner.detector))
+            let map = outputs.first().and_then(Array::floats).and_then(|map| detect::cropped(map, map_width, content));
+            map.map(|map| detect::boxes(&map, content.0, page_width, page_height, &inner.detector))
         })
         .await?
         .ok_or_else(|| EngineError::Output {
             network: "detect",
-            expected: format!("one map, {detector_width} wide"),
+            expected: format!("one map, {map_width} wide"),
             found: "something else".to_owned(),
         })?
     };

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     engine::{ArenaGrowth, ConvSearch},
     hardware,
-    plan::Orientation,
+    plan::{InputShapes, Orientation},
     strategy::{DeviceWish, Listed, Strategy, Wishes},
 };
 
@@ -68,6 +68,11 @@ pub struct EngineSettings {
     /// Most lines recognised together; 0 leaves it to the model and the strategy
     #[arg(long, env = "OCR_BATCH_SIZE", value_name = "N", default_value_t = 0, value_parser = value_parser!(u16).range(0..=64))]
     pub batch_size: u16,
+
+    /// Shapes of the networks' inputs: as pages and lines need them, or few, to which pages are filled up and which a GPU
+    /// is prepared for; auto takes few on a GPU
+    #[arg(long, env = "OCR_INPUT_SHAPES", value_name = "auto|free|fixed", default_value = "auto", value_parser = parse_shapes)]
+    pub input_shapes: WantedShapes,
 
     /// Compute with 8-bit integers where the CPU is fast at that and the golden pages are read as well
     #[arg(long, env = "OCR_INT8", value_name = "true|false", default_value_t = true, action = ArgAction::Set)]
@@ -191,6 +196,13 @@ pub struct StrategySettings {
     /// The NVIDIA driver's library, by which GPUs are found; nothing of it is needed to start
     #[arg(long, env = "OCR_NVML", value_name = "FILE", default_value = "libnvidia-ml.so.1")]
     pub nvml: PathBuf,
+}
+
+/// Which shapes, or what the strategy takes.
+pub type WantedShapes = Option<InputShapes>;
+
+fn parse_shapes(text: &str) -> Result<WantedShapes, String> {
+    if text == "auto" { Ok(None) } else { text.parse().map(Some) }
 }
 
 /// A strategy, or any where none is named.

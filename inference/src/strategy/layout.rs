@@ -5,6 +5,7 @@ use std::time::Duration;
 use ocr_api::manifest::Memory;
 
 use super::{Profile, Strategy};
+use crate::{engine::BatchLimits, plan::InputShapes};
 
 /// Threads that one page is searched for text with. More of them share the work of small layers badly; several pages side
 /// by side do not.
@@ -38,6 +39,8 @@ pub struct Layout {
     pub batch_lines: Option<usize>,
     /// Numbers of a batch.
     pub batch_elements: usize,
+    /// Which shapes of input there are.
+    pub shapes: InputShapes,
     /// Keep memory for the next run.
     pub arena: bool,
     /// Give that memory back after every run of every network. The detector's is given back in any case: each page has a
@@ -51,6 +54,15 @@ pub struct Layout {
     pub decode_processes: usize,
 }
 
+impl Layout {
+    /// What a batch of at most so many items may hold.
+    #[must_use]
+    pub fn batch_limits(&self, items: usize) -> BatchLimits {
+        let powers_of_two = self.shapes == InputShapes::Fixed;
+        BatchLimits { items: items.max(1), elements: self.batch_elements, powers_of_two }
+    }
+}
+
 /// Lays the networks out. `threads` is at least 1.
 #[must_use]
 pub fn layout(strategy: Strategy, threads: usize) -> Layout {
@@ -62,6 +74,7 @@ pub fn layout(strategy: Strategy, threads: usize) -> Layout {
         recognise_threads: 1,
         batch_lines: None,
         batch_elements: CPU_BATCH,
+        shapes: InputShapes::Free,
         arena: true,
         give_back: false,
         drop_after: None,
@@ -76,6 +89,7 @@ pub fn layout(strategy: Strategy, threads: usize) -> Layout {
             recognise_sessions: 1,
             batch_lines: Some(GPU_LINES),
             batch_elements: GPU_BATCH,
+            shapes: InputShapes::Fixed,
             places: threads.max(4),
             ..one_each
         },
@@ -166,6 +180,10 @@ mod tests {
         let is = layout(Strategy::GpuFp16, 2);
         assert_eq!((is.detect_sessions, is.detect_threads), (1, 1));
         assert_eq!((is.recognise_sessions, is.recognise_threads, is.batch_lines), (1, 1, Some(32)));
+        assert_eq!(
+            (is.shapes, layout(Strategy::Cpu(Profile::Full), 2).shapes),
+            (InputShapes::Fixed, InputShapes::Free)
+        );
         assert_eq!((is.places, is.decode_processes), (4, 2));
     }
 
