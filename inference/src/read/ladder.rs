@@ -45,6 +45,18 @@ impl Ladder {
         Self { left: left.collect() }
     }
 
+    /// Leaves out what would fail for the same reason, and returns of that what is to be told: another strategy on a GPU that
+    /// is lost. A profile of the CPU that takes as much memory, or computes the same, is no news.
+    fn leave_out(&mut self, failed: Attempt, reason: Reason) -> Vec<Attempt> {
+        match reason {
+            Reason::GoldenError => self.leave_out_alike(failed),
+            Reason::Memory | Reason::OutOfMemory => self.leave_out_as_large(failed),
+            Reason::DeviceLost => return self.take_out_of_device(failed),
+            _ => {}
+        }
+        Vec::new()
+    }
+
     /// Leaves out what computes the same: profiles of the CPU differ in memory and time alone.
     fn leave_out_alike(&mut self, read: Attempt) {
         let computes = |attempt: &Attempt| (attempt.candidate.gpu, attempt.precision);
@@ -54,6 +66,14 @@ impl Ladder {
     /// Leaves out what takes as much memory: networks of bytes come before those of floats, which are larger.
     fn leave_out_as_large(&mut self, tried: Attempt) {
         self.left.retain(|attempt| attempt.candidate.strategy != tried.candidate.strategy);
+    }
+
+    /// Takes out what computes on the same GPU: CUDA does not recover in a process that has lost it.
+    fn take_out_of_device(&mut self, lost: Attempt) -> Vec<Attempt> {
+        let on_it = |attempt: &Attempt| attempt.candidate.gpu.is_some() && attempt.candidate.gpu == lost.candidate.gpu;
+        let (gone, left): (Vec<_>, Vec<_>) = self.left.drain(..).partition(on_it);
+        self.left = left.into();
+        gone
     }
 }
 
@@ -121,11 +141,8 @@ impl Reader {
                 Ok(networks) => return Ok(networks),
                 Err(unfit) => {
                     self.inner.pass_over(attempt, unfit.reason(), &unfit.to_string());
-                    match unfit.reason() {
-                        Reason::GoldenError => ladder.leave_out_alike(attempt),
-                        Reason::OutOfMemory => ladder.leave_out_as_large(attempt),
-                        _ => {}
-                    }
+                    let gone = ladder.leave_out(attempt, unfit.reason());
+                    self.inner.pass_over_beside(gone, attempt);
                     last = unfit.into();
                 }
             }
@@ -159,6 +176,14 @@ impl Inner {
         self.meter.passed_over(reason.as_str());
         let passed = PassedOver { strategy, reason, message: format!("{precision}: {message}") };
         self.passed_over.lock().unwrap_or_else(PoisonError::into_inner).push(passed);
+    }
+
+    /// Notes what is not tried any more on the GPU that another was lost on.
+    fn pass_over_beside(&self, others: Vec<Attempt>, lost: Attempt) {
+        let message = format!("its GPU was lost under {}; see the reason there", lost.candidate.strategy);
+        for other in others {
+            self.pass_over(other, Reason::DeviceLost, &message);
+        }
     }
 }
 
@@ -199,13 +224,12 @@ impl Reader {
         if !Arc::ptr_eq(&now, failed) {
             return Some(now);
         }
-        if matches!(reason, Reason::Memory | Reason::OutOfMemory) {
-            ladder.leave_out_as_large(failed.attempt());
-        }
+        let gone = ladder.leave_out(failed.attempt(), reason);
         if ladder.left.is_empty() {
             return None;
         }
         inner.pass_over(failed.attempt(), reason, message);
+        inner.pass_over_beside(gone, failed.attempt());
         // What failed gives its memory back before anything else is opened.
         failed.close();
         match self.climb_down(&mut ladder, &|| {}).await {

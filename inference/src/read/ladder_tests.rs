@@ -59,6 +59,32 @@ fn what_reads_badly_is_not_tried_with_less_memory() {
     assert_eq!(shown(&ladder), Vec::<String>::new());
 }
 
+#[test]
+fn what_computes_on_a_gpu_that_is_lost_is_not_tried_and_is_told() {
+    let mut ladder = ladder(false);
+    let other_gpu = Candidate { strategy: Strategy::GpuInt8, gpu: Some(1) };
+    ladder.left.push_back(Attempt { candidate: other_gpu, precision: Precision::Int8Qdq });
+    let lost = ladder.left.pop_front().unwrap();
+    let gone = Ladder { left: ladder.leave_out(lost, Reason::DeviceLost).into() };
+    assert_eq!(shown(&gone), ["gpu-int8 int8-qdq"]);
+    assert_eq!(shown(&ladder), ["cpu/full fp32", "cpu/optimized fp32", "cpu/offload fp32", "gpu-int8 int8-qdq"]);
+    let cpu = ladder.left.pop_front().unwrap();
+    assert!(ladder.leave_out(cpu, Reason::DeviceLost).is_empty(), "the CPU is no device");
+    assert_eq!(ladder.left.len(), 3);
+}
+
+#[tokio::test]
+async fn a_second_strategy_on_a_lost_gpu_is_passed_over_unseen() {
+    let mut plan = Plan::with_gpu();
+    plan.choice.candidates.insert(1, Candidate { strategy: Strategy::GpuInt8, gpu: Some(0) });
+    let stand = plan.start().await.unwrap();
+    stand.script.fails("gpu-fp16 fp16", "recognise", usize::MAX, fakes::device_lost());
+    assert!(stand.read(1).await.success);
+    assert_eq!(stand.script.opened(), ["gpu-fp16 fp16", "cpu/full fp32"]);
+    let beside = "gpu-int8 DeviceLost: int8-qdq: its GPU was lost under gpu-fp16; see the reason there";
+    assert_eq!(stand.passed_over()[1..], [beside]);
+}
+
 /// A golden page of two lines: the recogniser runs on no other page of ours, the detector on the self-test's first.
 fn plan() -> (Plan, tempfile::TempDir) {
     let folder = fakes::golden();
