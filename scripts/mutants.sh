@@ -31,7 +31,7 @@ try() {
 
 rm -rf "$out"
 places=('operator/core/src/place/**' 'operator/core/src/rollout/**')
-try choosing ocr-inference "--lib strategy" 'inference/src/strategy/**'
+try choosing ocr-inference --lib 'inference/src/strategy/**'
 try placing ocrpool-core --lib "${places[@]}"
 ITERATE=--iterate try placing ocrpool-core "--lib --test placing" "${places[@]}"
 python3 - "$most_missed" "$out"/{choosing,placing} <<'END'
