@@ -25,23 +25,7 @@ if ! command -v rustup >/dev/null && ! command -v cargo >/dev/null; then
     packages+=(rustup)
 fi
 
-if ((${#packages[@]})); then
-    echo "needs Debian packages: ${packages[*]}"
-    if ! command -v apt-get >/dev/null; then
-        echo "this is no Debian or Ubuntu machine: install the same by its own package manager, then run this again" >&2
-        exit 1
-    fi
-    as_root=()
-    if [ "$(id -u)" != 0 ]; then
-        if ! sudo -n true 2>/dev/null; then
-            echo "not root: run 'sudo apt-get install ${packages[*]}', then this again" >&2
-            exit 1
-        fi
-        as_root=(sudo -n)
-    fi
-    "${as_root[@]}" apt-get update -q
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
-fi
+if ((${#packages[@]})); then scripts/install-packages.sh "${packages[@]}"; fi
 
 channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 if ! cargo --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1 || ! cargo fmt --version >/dev/null 2>&1; then

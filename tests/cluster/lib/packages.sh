@@ -26,21 +26,7 @@ if ! command -v python3 >/dev/null || ! python3 -c 'import ensurepip, pip, venv'
 fi
 if ((${#packages[@]} == 0)); then exit 0; fi
 
-echo "needs Debian packages: ${packages[*]}"
-if ! command -v apt-get >/dev/null; then
-    echo "this is no Debian or Ubuntu machine: install the same by its own package manager, then run this again" >&2
-    exit 1
-fi
-as_root=()
-if [ "$(id -u)" != 0 ]; then
-    if ! sudo -n true 2>/dev/null; then
-        echo "not root: run 'sudo apt-get install ${packages[*]}', then this again" >&2
-        exit 1
-    fi
-    as_root=(sudo -n)
-fi
-"${as_root[@]}" apt-get update -q
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
+"$(dirname "$0")/../../../scripts/install-packages.sh" "${packages[@]}"
 if [[ " ${packages[*]} " == *" containerd "* ]] && [ -d /run/systemd/system ]; then
     echo "Debian's containerd came with a service, which is not used here: 'systemctl disable --now containerd' if nobody else needs it"
 fi
