@@ -414,6 +414,18 @@ fn a_refusal_and_each_reason_have_both_numbers_and_what_to_do() {
 }
 
 #[test]
+fn providers_are_looked_for_beside_onnx_runtime() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = folder.path().join("libonnxruntime.so");
+    let put = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+    assert_eq!(Libraries::of(&runtime), NONE);
+    put("libonnxruntime_providers_cuda.so");
+    assert_eq!(Libraries::of(&runtime), ONLY_CUDA);
+    put("libonnxruntime_providers_tensorrt.so");
+    assert_eq!(Libraries::of(&runtime), BOTH);
+}
+
+#[test]
 fn without_a_driver_its_problem_is_the_reason() {
     let problem = Some("no NVIDIA driver: libnvidia-ml.so.1".to_owned());
     let machine = Machine {

@@ -171,6 +171,10 @@ mod tests {
                     Profile::Offload => (false, false, true),
                 }
             );
+            // Three lines of 320 pixels, or half of that.
+            let elements = if profile == Profile::Full { 147_456 } else { 73_728 };
+            let limits = BatchLimits { items: 6, elements, powers_of_two: false };
+            assert_eq!(is.batch_limits(6), limits, "{profile:?}");
         }
         assert_eq!(layout(Strategy::Cpu(Profile::Full), 0), layout(Strategy::Cpu(Profile::Full), 1));
     }
@@ -185,6 +189,8 @@ mod tests {
             (InputShapes::Fixed, InputShapes::Free)
         );
         assert_eq!((is.places, is.decode_processes), (4, 2));
+        assert_eq!(is.batch_limits(32), BatchLimits { items: 32, elements: 2_949_120, powers_of_two: true });
+        assert_eq!(is.batch_limits(0).items, 1);
     }
 
     #[test]
