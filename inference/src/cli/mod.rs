@@ -54,7 +54,7 @@ enum Docs {
 /// Runs the program.
 #[must_use]
 pub fn run() -> ExitCode {
-    match settings::parse::<Cli>() {
+    match ocr_serving::settings::parse::<Cli>() {
         Err(error) => serve::refuse_settings(&error),
         Ok(Cli { command }) => match command {
             Command::Read(arguments) => arguments.run(),

@@ -2,16 +2,20 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
+use ocr_serving::{
+    exit::{TERMINATION_LOG, leave_termination_message},
+    log,
+    settings::SettingsError,
+    signals,
 };
 
 use crate::{
-    serve::{Ended, Loader, ServeError, Server, Signal, TERMINATION_LOG, init_log, leave_termination_message},
-    settings::{ServeSettings, SettingsError},
+    serve::{Ended, Loader, ServeError, Server},
+    settings::ServeSettings,
 };
+
+/// The crates whose log is ours.
+const OWN_CRATES: [&str; 3] = ["ocr_inference", "ocr_serving", "ocr"];
 
 /// What a shell knows of a program that SIGTERM ended.
 const ENDED_BY_SIGTERM: u8 = 128 + 15;
@@ -28,7 +32,7 @@ const TASKS_END: std::time::Duration = std::time::Duration::from_millis(500);
 /// Runs the server until it is told to end.
 #[must_use]
 pub fn run(settings: ServeSettings, loader: Arc<dyn Loader>) -> ExitCode {
-    init_log(settings.log);
+    log::init(settings.log, &OWN_CRATES);
     match serve(settings, loader) {
         Ok(Ended::Drained | Ended::TimedOut) => ExitCode::SUCCESS,
         Ok(Ended::Forced) => ExitCode::from(ENDED_BY_SIGTERM),
@@ -65,24 +69,4 @@ fn serve(settings: ServeSettings, loader: Arc<dyn Loader>) -> Result<Ended, Serv
     let ended = runtime.block_on(async { Server::bind(settings).await?.run(loader, signals).await });
     runtime.shutdown_timeout(TASKS_END);
     ended
-}
-
-/// SIGTERM and SIGINT, as the server takes them.
-fn signals(runtime: &Runtime) -> std::io::Result<mpsc::Receiver<Signal>> {
-    let _entered = runtime.enter();
-    // Two are all that count: the second ends the server at once.
-    let (send, receive) = mpsc::channel(2);
-    for (kind, meaning) in [(SignalKind::terminate(), Signal::Terminate), (SignalKind::interrupt(), Signal::Interrupt)]
-    {
-        let mut source = signal(kind)?;
-        let send = send.clone();
-        runtime.spawn(async move {
-            while source.recv().await.is_some() {
-                if send.send(meaning).await.is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    Ok(receive)
 }

@@ -11,6 +11,7 @@ use axum::{
 use bytes::Bytes;
 use futures::{FutureExt as _, Stream, stream};
 use ocr_api::{ErrorCode, ErrorDetail, ModelRef, Page, PageStatus, StreamEnd};
+use ocr_serving::{ApiError, listen::Crowded};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -19,9 +20,7 @@ use super::{
     app::App,
     backend::{Backend, DocumentStream},
     body::{self, Upload},
-    error::ApiError,
     format::{self, Format},
-    listen::Crowded,
     metrics::Rejection,
     record::Record,
     request::Ask,

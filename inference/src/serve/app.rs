@@ -6,13 +6,13 @@ use std::sync::{
 };
 
 use ocr_api::ErrorCode;
+use ocr_serving::ApiError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     admission::{Admission, Place},
     backend::{Backend, Loader},
-    error::ApiError,
     load::LoadState,
     metrics::{Metrics, Rejection},
 };

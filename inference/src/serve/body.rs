@@ -16,13 +16,10 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use ocr_api::ErrorCode;
+use ocr_serving::{ApiError, quote};
 use serde::Deserialize;
 
-use super::{
-    admission::Place,
-    error::{ApiError, quote},
-    request::checked_password,
-};
+use super::{admission::Place, request::checked_password};
 use crate::decode::Password;
 
 /// A body is given memory as it arrives, this much at first: a length that a client only announces costs nothing.

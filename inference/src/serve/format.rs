@@ -1,8 +1,8 @@
 //! Which form an answer has: by `?format=`, else by `Accept`.
 
 use ocr_api::{Document, ErrorCode};
+use ocr_serving::{ApiError, quote};
 
-use super::error::{ApiError, quote};
 use crate::render;
 
 /// A form of the answer.

@@ -6,12 +6,12 @@ use std::{
 };
 
 use ocr_api::{LoadProgress, LoadStage};
+use ocr_serving::process;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     app::App,
     backend::{Backend, Loader},
-    process,
 };
 use crate::{meter::Meter, read::LoadFailure};
 

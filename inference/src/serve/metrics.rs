@@ -6,12 +6,13 @@ use std::{
 };
 
 use ocr_api::ErrorCode;
+use ocr_serving::process;
 use prometheus::{
     Counter, Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
-use super::{app::App, process};
+use super::app::App;
 use crate::{decode::Cause, hardware::Pressure, meter::Meter};
 
 /// Routes that read documents, as labels.

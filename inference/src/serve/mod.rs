@@ -8,16 +8,12 @@ mod answer;
 mod app;
 mod backend;
 mod body;
-mod error;
 mod exit;
 mod format;
-mod listen;
 mod load;
-mod log;
 mod metrics;
 mod pressure;
 mod probes;
-mod process;
 mod reader;
 mod record;
 mod request;
@@ -28,12 +24,10 @@ mod tests;
 mod watchdog;
 
 pub use backend::{Backend, DocumentStream, Loader};
-pub use exit::{ServeError, TERMINATION_LOG, leave_termination_message};
-pub use listen::ListenError;
+pub use exit::ServeError;
 pub use load::{LoadError, Progress};
-pub use log::init as init_log;
 pub use reader::{Look, ReaderBackend};
-pub use run::{Ended, Server, Signal};
+pub use run::{Ended, Server};
 
 /// Version of the program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

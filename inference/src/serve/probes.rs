@@ -13,10 +13,11 @@ use ocr_api::{
     status::{Hardware, MemoryStatus, Work},
 };
 
+use ocr_serving::process;
+
 use super::{
     VERSION,
     app::{App, Phase},
-    process,
     router::ENDPOINTS,
 };
 

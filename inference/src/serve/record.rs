@@ -6,21 +6,19 @@ use std::{
 };
 
 use axum::{
-    body::Body,
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method, header},
     middleware::Next,
     response::Response,
 };
-use ocr_api::{ErrorBody, ErrorCode, ErrorDetail};
+use ocr_api::{ErrorCode, ErrorDetail};
+use ocr_serving::{RequestId, listen::Crowded, write_error};
 use tokio::time::Instant;
 
 use super::{
     app::{App, Phase},
     body::Lingering,
-    listen::Crowded,
     metrics::{OTHER_ROUTE, ROUTES},
-    request::RequestId,
 };
 use crate::meter::Purpose;
 
@@ -191,13 +189,4 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-fn write_error(response: &mut Response, error: ErrorDetail, id: &RequestId) {
-    let body = ErrorBody { error, request_id: id.as_str().to_owned() };
-    // Strings and an enum: nothing in it can fail to be written.
-    let bytes = serde_json::to_vec(&body).unwrap_or_default();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().remove(header::CONTENT_LENGTH);
-    *response.body_mut() = Body::from(bytes);
 }

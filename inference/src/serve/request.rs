@@ -1,17 +1,15 @@
 //! What a request asks for: its parameters and headers. The body is not touched here.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     extract::Query,
     http::{HeaderMap, Uri, header},
 };
 use ocr_api::ErrorCode;
+use ocr_serving::{ApiError, quote};
 
-use super::{
-    error::{ApiError, quote},
-    format::Format,
-};
+use super::format::Format;
 use crate::{
     decode::Password,
     plan::Orientation,
@@ -22,32 +20,8 @@ use crate::{
 /// Every parameter that the reading endpoints have.
 const PARAMETERS: [&str; 5] = ["format", "pages", "min_confidence", "orientation", "dpi"];
 
-/// Longest request id that is taken over from a client.
-const MAX_REQUEST_ID: usize = 128;
-
 /// Longest password: what PDF's strongest encryption takes.
 const MAX_PASSWORD: usize = 127;
-
-/// Names a request in answers and logs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RequestId(Arc<str>);
-
-impl RequestId {
-    /// The client's own id where it is printable ASCII and not too long, else a new one.
-    pub fn of(headers: &HeaderMap) -> Self {
-        let given = headers.get(ocr_api::header::REQUEST_ID).and_then(|value| value.to_str().ok());
-        match given.filter(|id| {
-            (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-        }) {
-            Some(id) => Self(id.into()),
-            None => Self(uuid::Uuid::new_v4().to_string().into()),
-        }
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// What a request asks for.
 #[derive(Clone, Debug)]
@@ -246,19 +220,5 @@ mod tests {
         assert_eq!(code("/?format=xml", &[]), ErrorCode::UnknownFormat);
         assert_eq!(code("/", &[("accept", "image/png")]), ErrorCode::UnknownFormat);
         assert_eq!(code("/", &[("x-ocr-document-password", &"x".repeat(128))]), ErrorCode::BadRequest);
-    }
-
-    #[test]
-    fn an_id_is_taken_over_only_where_it_is_printable_and_short() {
-        let id = |value: &[u8]| {
-            let headers = [(HeaderName::from_static("x-request-id"), HeaderValue::from_bytes(value).unwrap())];
-            RequestId::of(&headers.into_iter().collect())
-        };
-        assert_eq!(id(b"abc-123").as_str(), "abc-123");
-        assert_eq!(id(&[b'x'; 128]).as_str().len(), 128);
-        for bad in [&b""[..], &[b'x'; 129], "ü".as_bytes(), b"a\tb"] {
-            assert_eq!(id(bad).as_str().len(), 36, "{bad:?}");
-        }
-        assert_ne!(RequestId::of(&HeaderMap::new()), RequestId::of(&HeaderMap::new()));
     }
 }

@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ocr_api::{Document, ErrorBody, ErrorCode, PageStatus, StreamEnd};
+use ocr_serving::{ApiError, quote};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{OpenApi, openapi::InfoBuilder};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -19,7 +20,6 @@ use super::{
     VERSION,
     answer::answer,
     app::App,
-    error::{ApiError, quote},
     probes,
     record::{Record, observe},
 };

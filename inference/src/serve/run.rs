@@ -2,6 +2,12 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use ocr_serving::{
+    Signal,
+    exit::{TERMINATION_LOG, leave_termination_message},
+    listen::{self, Bounds},
+    process,
+};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
@@ -11,11 +17,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Loader, ServeError, TERMINATION_LOG, VERSION,
+    Loader, ServeError, VERSION,
     app::{App, Phase},
-    exit::leave_termination_message,
-    listen::{self, Bounds},
-    load, pressure, process, router,
+    load, pressure, router,
     watchdog::Watchdog,
 };
 use crate::settings::ServeSettings;
@@ -31,15 +35,6 @@ const FLUSH: Duration = Duration::from_secs(10);
 
 /// Connections of the admin port: the kubelet, a few scrapers, and people.
 const ADMIN_CONNECTIONS: usize = 64;
-
-/// What the server is told from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGTERM: end as a pod does, when its address is known no more.
-    Terminate,
-    /// SIGINT: end without that wait; somebody sits at a terminal.
-    Interrupt,
-}
 
 /// How the server ended after it was told to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,22 +4,16 @@
 //! ([`PipelineSettings`]). Nothing else in the program reads the environment.
 
 mod assets;
-mod environment;
-mod parse;
 mod pipeline;
 mod serve;
 mod table;
 mod values;
 
 pub use assets::{AssetSettings, Assets, AssetsError, INSTALLED};
-pub use environment::{EnvironmentError, check_environment};
-pub use parse::{SettingsError, parse, try_parse_from};
 pub use pipeline::{
     DecodeSettings, DocumentSettings, EngineSettings, GoldenSettings, GpuSettings, ModelSettings, PipelineSettings,
     StrategySettings,
 };
-pub use serve::{
-    ConnectionSettings, DrainSettings, LimitSettings, ListenSettings, LogFormat, LogLevel, LogSettings, ServeSettings,
-};
+pub use serve::{LimitSettings, ServeSettings};
 pub use table::settings_table;
-pub use values::{DPI, parse_bytes, parse_dpi, parse_min_confidence};
+pub use values::{DPI, parse_dpi, parse_min_confidence};

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, value_parser};
+use ocr_serving::settings::parse_bytes;
 
 use super::{
     AssetSettings,
-    values::{DPI, parse_bytes, parse_language},
+    values::{DPI, parse_language},
 };
 use crate::{
     engine::{ArenaGrowth, ConvSearch},

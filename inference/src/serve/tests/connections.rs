@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::serve::listen::{self, Bounds};
+use ocr_serving::listen::{self, Bounds};
 
 const LONG: Duration = Duration::from_secs(30);
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use ocr_api::{Health, HealthStatus, LoadStage, PodStatus};
+use ocr_serving::Signal;
 use tokio::sync::mpsc;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     meter::EnginePulse,
-    serve::{Ended, ServeError, Server, Signal, app::Phase},
+    serve::{Ended, ServeError, Server, app::Phase},
 };
 
 async fn health(bench: &Bench) -> Health {

@@ -13,7 +13,7 @@ const NEAR: usize = 5;
 pub enum EnvironmentError {
     #[error("unknown variable {name}; did you mean {nearest}?")]
     Misspelt { name: String, nearest: String },
-    #[error("unknown variable {name}; `ocr serve --help` lists those that exist")]
+    #[error("unknown variable {name}; --help lists those that exist")]
     Unknown { name: String },
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Memory of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Memory {
+pub struct Memory {
     pub resident_bytes: u64,
     pub peak_resident_bytes: u64,
     pub threads: u64,
@@ -12,23 +12,27 @@ pub(super) struct Memory {
 
 impl Memory {
     /// In MB of 1024^2 bytes.
+    #[must_use]
     pub const fn resident_mb(self) -> u64 {
         self.resident_bytes >> 20
     }
 }
 
 /// Reads the process's memory; zeros where the kernel does not tell.
-pub(super) fn memory() -> Memory {
+#[must_use]
+pub fn memory() -> Memory {
     std::fs::read_to_string("/proc/self/status").map(|status| parse_status(&status)).unwrap_or_default()
 }
 
 /// Files open; 0 where the kernel does not tell.
-pub(super) fn open_files() -> usize {
+#[must_use]
+pub fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
 /// Time on a core so far, of all threads.
-pub(super) fn cpu_time() -> Duration {
+#[must_use]
+pub fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -6,9 +6,9 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 
 use crate::settings::{LogFormat, LogLevel, LogSettings};
 
-/// Starts the log of the process. Only the first call counts.
-pub fn init(settings: LogSettings) {
-    let filter = EnvFilter::new(directives(settings.log_level));
+/// Starts the log of the process, at the level that is set for the crates `own`. Only the first call counts.
+pub fn init(settings: LogSettings, own: &[&str]) {
+    let filter = EnvFilter::new(directives(settings.log_level, own));
     let is_terminal = std::io::stdout().is_terminal();
     let json = match settings.log_format {
         LogFormat::Json => true,
@@ -27,7 +27,7 @@ pub fn init(settings: LogSettings) {
 }
 
 /// Libraries are held to warnings: what they say of a request may name what is in it.
-fn directives(level: LogLevel) -> String {
+fn directives(level: LogLevel, own: &[&str]) -> String {
     let level = match level {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
@@ -36,7 +36,7 @@ fn directives(level: LogLevel) -> String {
         LogLevel::Trace => "trace",
     };
     let others = if level == "error" { "error" } else { "warn" };
-    format!("{others},ocr_inference={level},ocr={level}")
+    own.iter().fold(others.to_owned(), |all, one| format!("{all},{one}={level}"))
 }
 
 /// Logs a panic without its message where that was made at run time: it may quote a document's text.
@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn libraries_log_no_more_than_warnings() {
-        assert_eq!(directives(LogLevel::Trace), "warn,ocr_inference=trace,ocr=trace");
-        assert_eq!(directives(LogLevel::Error), "error,ocr_inference=error,ocr=error");
+        let own = ["ocr_inference", "ocr"];
+        assert_eq!(directives(LogLevel::Trace, &own), "warn,ocr_inference=trace,ocr=trace");
+        assert_eq!(directives(LogLevel::Error, &own), "error,ocr_inference=error,ocr=error");
     }
 }

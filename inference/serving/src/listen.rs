@@ -27,7 +27,7 @@ use tower::ServiceExt as _;
 /// Marks requests of connections over the bound: only the probes are answered to them, so that a crowd of idle clients
 /// does not look like a dead server.
 #[derive(Clone, Copy)]
-pub(super) struct Crowded;
+pub struct Crowded;
 
 /// Connections over the bound that are held at once; more are closed unheard.
 const CROWD: usize = 64;
@@ -43,7 +43,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bounds of a port.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub struct Bounds {
     pub connections: usize,
     pub header: Duration,
     pub idle: Duration,
@@ -70,13 +70,16 @@ fn next_step(source: &io::Error) -> &'static str {
 }
 
 /// Opens a port.
-pub(super) async fn bind(address: IpAddr, port: u16) -> Result<TcpListener, ListenError> {
+///
+/// # Errors
+/// Where it cannot be opened, with what to do.
+pub async fn bind(address: IpAddr, port: u16) -> Result<TcpListener, ListenError> {
     let address = SocketAddr::new(address, port);
     TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
 }
 
 /// Serves until `closing`, then lets every connection finish the request it is at. Returns when none is left.
-pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds, closing: CancellationToken) {
+pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, closing: CancellationToken) {
     let places = Arc::new(Semaphore::new(bounds.connections));
     let crowd = Arc::new(Semaphore::new(CROWD));
     let graceful = GracefulShutdown::new();

@@ -1,25 +1,30 @@
 //! Errors to answers: the one place where a code becomes a status.
 
 use axum::{
+    body::Body,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use ocr_api::{ErrorCode, ErrorDetail};
+use ocr_api::{ErrorBody, ErrorCode, ErrorDetail};
+
+use crate::RequestId;
 
 /// An error on its way to the client. The body is written by the outermost layer, which knows the request's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ApiError {
+pub struct ApiError {
     pub detail: ErrorDetail,
     /// Seconds after which the same request may succeed.
     pub retry_after: Option<u32>,
 }
 
 impl ApiError {
+    /// An error with its message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { detail: ErrorDetail::new(code, message), retry_after: None }
     }
 
     /// A fault of ours: the cause is in the log, the client learns nothing of it.
+    #[must_use]
     pub fn internal() -> Self {
         Self::new(
             ErrorCode::Internal,
@@ -27,6 +32,8 @@ impl ApiError {
         )
     }
 
+    /// The same, with the seconds after which the request may be sent again.
+    #[must_use]
     pub fn with_retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
@@ -53,8 +60,19 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Makes an answer's body that of an error.
+pub fn write_error(response: &mut Response, error: ErrorDetail, id: &RequestId) {
+    let body = ErrorBody { error, request_id: id.as_str().to_owned() };
+    // Strings and an enum: nothing in it can fail to be written.
+    let bytes = serde_json::to_vec(&body).unwrap_or_default();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    *response.body_mut() = Body::from(bytes);
+}
+
 /// Text of a client as it may stand in a message to the same client: short, on one line, in quotes.
-pub(super) fn quote(text: &str) -> String {
+#[must_use]
+pub fn quote(text: &str) -> String {
     const MOST: usize = 60;
     let mut short: String = text.chars().take(MOST).collect();
     if short.len() < text.len() {
