@@ -19,6 +19,8 @@ pub enum ErrorCode {
     PageOutOfRange,
     /// A language that the model cannot read.
     UnsupportedLanguage,
+    /// The address takes requests with a key only, and none that it knows came.
+    Unauthorized,
     /// No such path.
     NotFound,
     /// The path exists, the method does not.
@@ -41,6 +43,10 @@ pub enum ErrorCode {
     DecodeLimit,
     /// The queue is full.
     Overloaded,
+    /// The client has sent as many requests as one may.
+    RateLimited,
+    /// The pods that were given the request did not answer.
+    PodFailed,
     /// The model is not loaded yet, or could not be loaded.
     NotReady,
     /// The server is shutting down.
@@ -59,13 +65,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documentation and for metrics that start at zero.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::EmptyBody,
         Self::BadRequest,
         Self::UnknownParameter,
         Self::UnknownFormat,
         Self::PageOutOfRange,
         Self::UnsupportedLanguage,
+        Self::Unauthorized,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::TooLarge,
@@ -77,6 +84,8 @@ impl ErrorCode {
         Self::PasswordWrong,
         Self::DecodeLimit,
         Self::Overloaded,
+        Self::RateLimited,
+        Self::PodFailed,
         Self::NotReady,
         Self::Draining,
         Self::Timeout,
@@ -96,6 +105,7 @@ impl ErrorCode {
             Self::UnknownFormat => "unknown_format",
             Self::PageOutOfRange => "page_out_of_range",
             Self::UnsupportedLanguage => "unsupported_language",
+            Self::Unauthorized => "unauthorized",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge => "too_large",
@@ -107,6 +117,8 @@ impl ErrorCode {
             Self::PasswordWrong => "password_wrong",
             Self::DecodeLimit => "decode_limit",
             Self::Overloaded => "overloaded",
+            Self::RateLimited => "rate_limited",
+            Self::PodFailed => "pod_failed",
             Self::NotReady => "not_ready",
             Self::Draining => "draining",
             Self::Timeout => "timeout",
@@ -126,15 +138,17 @@ impl ErrorCode {
             | Self::UnknownParameter
             | Self::PageOutOfRange
             | Self::UnsupportedLanguage => 400,
+            Self::Unauthorized => 401,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::UnknownFormat => 406,
             Self::TooLarge | Self::TooManyPixels | Self::TooManyPages => 413,
             Self::UnsupportedMedia => 415,
             Self::Undecodable | Self::PasswordRequired | Self::PasswordWrong | Self::DecodeLimit => 422,
-            Self::Overloaded => 429,
+            Self::Overloaded | Self::RateLimited => 429,
             Self::Cancelled => 499,
             Self::Engine | Self::OutOfMemory | Self::Internal => 500,
+            Self::PodFailed => 502,
             Self::NotReady | Self::Draining => 503,
             Self::Timeout => 504,
         }
@@ -143,7 +157,7 @@ impl ErrorCode {
     /// True where the same request may succeed later: the caller waits as `Retry-After` says and sends it again.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::Overloaded | Self::NotReady | Self::Draining)
+        matches!(self, Self::Overloaded | Self::RateLimited | Self::PodFailed | Self::NotReady | Self::Draining)
     }
 }
 

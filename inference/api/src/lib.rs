@@ -5,6 +5,7 @@
 
 pub mod document;
 pub mod error;
+pub mod gateway;
 pub mod golden;
 pub mod health;
 pub mod manifest;
@@ -14,6 +15,7 @@ pub mod status;
 
 pub use document::{Document, DocumentLine, Line, ModelRef, Page, PageStatus, Point, Quad, StreamEnd, Warning, Word};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use gateway::GatewayStatus;
 pub use health::{Health, HealthStatus, Live, LoadProgress, LoadStage, Ready};
 pub use manifest::Manifest;
 pub use status::PodStatus;
@@ -28,6 +30,12 @@ pub mod header {
     pub const PROOF: &str = "x-ocr-proof";
     /// The revision of the pool that answered, where the server belongs to one.
     pub const REVISION: &str = "x-ocr-revision";
+    /// Requests with the same key are read by the same revision of a pool.
+    pub const STICKY_KEY: &str = "x-ocr-sticky-key";
+    /// Seconds that the request waited for the first pod of a pool that had none.
+    pub const COLD_START: &str = "x-ocr-cold-start";
+    /// Units of work that the document was, in an answer that is given whole.
+    pub const UNITS: &str = "x-ocr-units";
     /// Password of an encrypted PDF. A header, because URLs end up in logs.
     pub const DOCUMENT_PASSWORD: &str = "x-ocr-document-password";
 }

@@ -11,6 +11,9 @@ use crate::{document::ModelRef, health::LoadProgress};
 #[cfg_attr(feature = "schemas", derive(utoipa::ToSchema))]
 pub struct PodStatus {
     pub version: String,
+    /// Revision of the pool that the server belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     pub load: LoadProgress,
     /// Absent until the bundle's manifest was read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,6 +184,9 @@ pub struct Work {
     pub queued: u64,
     /// Most requests that may wait.
     pub capacity: u64,
+    /// Requests that are read at once.
+    #[serde(default)]
+    pub concurrency: u64,
     /// Requests answered since the start.
     #[serde(default)]
     pub requests: u64,

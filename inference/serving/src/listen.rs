@@ -24,6 +24,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+/// Who a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
 /// Marks requests of connections over the bound: only the probes are answered to them, so that a crowd of idle clients
 /// does not look like a dead server.
 #[derive(Clone, Copy)]
@@ -88,8 +92,8 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, closin
             accepted = listener.accept() => accepted,
             () = closing.cancelled() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(error = %error, "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -108,6 +112,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, closin
         let router = router.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Peer(peer));
             if let Some(crowded) = crowded {
                 request.extensions_mut().insert(crowded);
             }

@@ -98,6 +98,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json<PodStatus> {
     let (requests, errors) = app.metrics.totals();
     Json(PodStatus {
         version: VERSION.to_owned(),
+        revision: app.settings.pool.revision.as_ref().and_then(|value| value.to_str().ok()).map(str::to_owned),
         load: app.load.progress(),
         model: backend.map(|backend| backend.model()),
         hardware: Hardware::from(&machine),
@@ -107,6 +108,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json<PodStatus> {
             in_flight: count(app.admission.in_flight()),
             queued: count(app.admission.queued()),
             capacity: count(app.admission.queue()),
+            concurrency: count(app.admission.concurrency()),
             requests,
             errors,
             units: app.meter.units(),
