@@ -9,7 +9,7 @@ PROFILE ?= release
 # choose other features of the dependencies, and build twice.
 CHECKED := --locked --profile checked --workspace
 # What the demo and the images need, and nothing of the tests.
-PROGRAMS := -p ocr-inference -p ocr-assets -p ocr-operator
+PROGRAMS := -p ocr-inference -p ocr-assets -p ocr-operator -p ocr-gateway
 
 .PHONY: help
 help: ## Lists every target
@@ -106,6 +106,11 @@ e2e-long: build assets ## The same in their long form, against release builds; h
 bench-operator: build ## 200 pools, 600 pods, 300 nodes: delay, CPU, memory, restart; writes docs/proof/bench-operator.txt
 	cargo build $(CHECKED) --bins --tests
 	OCR_TEST_LONG=1 OCR_PROGRAMS=target/release scripts/proof.sh bench-operator scripts/e2e.sh control_plane many_pools
+
+.PHONY: bench-gateway
+bench-gateway: build ## What the gateway adds to a call, its requests a second on one core, its memory; writes docs/proof/bench-gateway.txt
+	cargo build $(CHECKED) --bins --tests
+	scripts/proof.sh bench-gateway target/checked/bench-gateway
 
 .PHONY: peers
 peers: ## Builds and installs the programs that ours is measured against, under target/peers

@@ -56,6 +56,32 @@ pub enum Purpose {
     Prove,
 }
 
+/// Units of work of one request. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct UnitTally(Arc<AtomicU64>);
+
+impl UnitTally {
+    /// Thousandths of a unit: a line is hundreds of them.
+    const PARTS: f64 = 1000.0;
+
+    /// Adds units. What is no amount of work is none.
+    pub fn add(&self, units: f64) {
+        // Saturates, and NaN is 0.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let parts = (units * Self::PARTS).round() as u64;
+        self.0.fetch_add(parts, Ordering::Relaxed);
+    }
+
+    /// The units so far.
+    #[must_use]
+    pub fn units(&self) -> f64 {
+        // Below the 2^53 that an f64 holds exactly.
+        #[expect(clippy::cast_precision_loss)]
+        let parts = self.0.load(Ordering::Relaxed) as f64;
+        parts / Self::PARTS
+    }
+}
+
 /// Seconds: from a small receipt's fastest stage to a large document's.
 const STAGE_BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
@@ -212,6 +238,15 @@ mod tests {
             meter.stage(purpose, Stage::Detect, Duration::from_secs(1));
             assert_eq!(seen(), after, "{purpose:?}");
         }
+    }
+
+    #[test]
+    fn a_tally_is_what_all_its_clones_added_and_takes_no_nonsense() {
+        let tally = UnitTally::default();
+        for units in [0.5, 0.25, f64::NAN, -3.0] {
+            tally.clone().add(units);
+        }
+        assert_eq!(tally.units(), 0.75);
     }
 
     #[test]

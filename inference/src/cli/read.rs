@@ -208,11 +208,9 @@ async fn read_pages(
     let options = ReadOptions {
         pages: options.pages,
         orientation: options.orientation,
-        dpi: None,
         password: options.password,
         min_confidence: options.min_confidence,
-        deadline: Instant::now() + FILE_LIMIT,
-        purpose: Purpose::Serve,
+        ..ReadOptions::whole(Instant::now() + FILE_LIMIT, Purpose::Serve)
     };
     let mut document = reader.open(bytes.into(), options, CancellationToken::new()).await?;
     let _ = events.send(Event::Opened { page_count: document.page_count() }).await;

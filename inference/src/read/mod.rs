@@ -54,7 +54,7 @@ use places::Places;
 use crate::{
     decode::{DecodeOptions, DecodePool, Password},
     hardware::Pressure,
-    meter::{Meter, Purpose},
+    meter::{Meter, Purpose, UnitTally},
     models::{Bundle, Dictionary},
     plan::Orientation,
     strategy::{self, PassedOver, Strategy},
@@ -80,6 +80,8 @@ pub struct ReadOptions {
     /// When the request ends; work past it is given up.
     pub deadline: Instant,
     pub purpose: Purpose,
+    /// Counts the work that is done for it.
+    pub tally: UnitTally,
 }
 
 impl ReadOptions {
@@ -94,6 +96,7 @@ impl ReadOptions {
             min_confidence: 0.0,
             deadline,
             purpose,
+            tally: UnitTally::default(),
         }
     }
 }

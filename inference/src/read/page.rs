@@ -14,7 +14,7 @@ use crate::{
     decode::{Bitmap, DecodedPage, Ticket},
     detect::{self, TextBox},
     engine::{Array, EngineError, Lane, Tensor},
-    meter::{Purpose, Stage},
+    meter::{Purpose, Stage, UnitTally},
     plan::{self, Orientation, Turn},
     recognise::{self, Cut, LineFormat, Steps},
 };
@@ -123,6 +123,7 @@ struct Sheet {
     bitmap: Arc<Bitmap>,
     turn: Turn,
     purpose: Purpose,
+    tally: UnitTally,
 }
 
 /// Why a page could not be read.
@@ -235,7 +236,9 @@ async fn lines(
 
     let detecting = Instant::now();
     let outputs = networks.detect.submit(tensor, purpose)?.outputs().await?;
-    inner.meter.worked(purpose, inner.cost.detect_megapixel * f64::from(width) * f64::from(height) / 1e6);
+    let units = inner.cost.detect_megapixel * f64::from(width) * f64::from(height) / 1e6;
+    inner.meter.worked(purpose, units);
+    options.tally.add(units);
 
     // The page as the detector saw it: turned by quarters, its sides change places.
     let seen = |page: &Bitmap| match turn {
@@ -260,7 +263,8 @@ async fn lines(
 
     let recognising = Instant::now();
     let count = boxes.len();
-    let sheet = Sheet { networks: Arc::clone(networks), bitmap: Arc::clone(page), turn, purpose };
+    let sheet =
+        Sheet { networks: Arc::clone(networks), bitmap: Arc::clone(page), turn, purpose, tally: options.tally.clone() };
     let mut lines = recognise_all(inner, &sheet, boxes).await?;
     for line in &mut lines {
         line.corners = plan::resampled_corners(line.corners, seen(page), seen(given));
@@ -332,12 +336,14 @@ async fn recognise_chunk(
 ) -> Result<Vec<ReadLine>, Fault> {
     let purpose = sheet.purpose;
     let outputs = run_lines(&sheet.networks.recognise, sheet, cuts.clone(), format).await?;
-    let inner = Arc::clone(inner);
+    let (inner, tally) = (Arc::clone(inner), sheet.tally.clone());
     blocking(move || {
         let mut lines = Vec::with_capacity(cuts.len());
         for (cut, output) in cuts.iter().zip(outputs) {
             // A line counts as its share of one of 320 pixels, the width that the weights are given for.
-            inner.meter.worked(purpose, inner.cost.recognise_line * f64::from(cut.padded) / 320.0);
+            let units = inner.cost.recognise_line * f64::from(cut.padded) / 320.0;
+            inner.meter.worked(purpose, units);
+            tally.add(units);
             let steps = Steps::new(&output, &inner.recogniser).map_err(|error| EngineError::Output {
                 network: "recognise",
                 expected: error.expected,

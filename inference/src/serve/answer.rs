@@ -5,7 +5,7 @@ use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duratio
 use axum::{
     body::Body,
     extract::Request,
-    http::header,
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use super::{
     request::Ask,
 };
 use crate::{
-    meter::Stage,
+    meter::{Stage, UnitTally},
     read::{ReadOptions, document_from_pages},
 };
 
@@ -106,6 +106,7 @@ struct Work {
 /// A document that is open. Dropping it ends its work and lets the next request begin.
 struct Open {
     stream: Box<dyn DocumentStream>,
+    tally: UnitTally,
     began: Instant,
     _cancel: DropGuard,
     _turn: tokio::sync::OwnedSemaphorePermit,
@@ -134,6 +135,7 @@ impl Work {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
         let began = Instant::now();
+        let tally = UnitTally::default();
         let options = ReadOptions {
             pages: ask.pages,
             orientation: ask.orientation,
@@ -142,9 +144,10 @@ impl Work {
             min_confidence: ask.min_confidence,
             deadline: self.deadline.at.into_std(),
             purpose: self.record.purpose(),
+            tally: tally.clone(),
         };
         let stream = backend.open(upload.bytes, options, cancel).await?;
-        Ok(Open { stream, began, _cancel: guard, _turn: turn })
+        Ok(Open { stream, tally, began, _cancel: guard, _turn: turn })
     }
 
     async fn next(&self, open: &mut Open) -> Option<Page> {
@@ -161,6 +164,7 @@ impl Work {
         }
         let page_count = open.stream.page_count();
         self.app.admission.note(open.began.elapsed());
+        let units = open.tally.units();
         drop(open);
         if pages.iter().all(|page| !page.success) {
             return Err(all_failed(&pages));
@@ -182,7 +186,11 @@ impl Work {
             },
         };
         self.app.meter.stage(self.record.purpose(), Stage::Render, rendering.elapsed());
-        Ok(([(header::CONTENT_TYPE, format.content_type())], bytes).into_response())
+        let mut response = ([(header::CONTENT_TYPE, format.content_type())], bytes).into_response();
+        if let Ok(units) = HeaderValue::from_str(&format!("{units:.3}")) {
+            response.headers_mut().insert(ocr_api::header::UNITS, units);
+        }
+        Ok(response)
     }
 
     /// Answers each page as it is read.

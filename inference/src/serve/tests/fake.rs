@@ -108,6 +108,7 @@ impl Backend for FakeBackend {
             let document = String::from_utf8_lossy(&bytes).into_owned();
             let fake = Arc::clone(&self.0);
             fake.most.fetch_max(fake.open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            options.tally.add(2.5);
             *fake.options.lock().unwrap() = Some(options);
             *fake.cancel.lock().unwrap() = Some(cancel);
             let stream = FakeDocument { fake, next: 1, pages: number(&document, "pages").unwrap_or(1), document };

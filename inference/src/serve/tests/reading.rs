@@ -12,6 +12,7 @@ async fn a_document_is_answered_with_every_field() {
         let answer = bench.post(path, "pages:2 says:Total").await.ok();
         let body = answer.json();
         assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("x-ocr-units"), Some("2.500"));
         assert_eq!(body["request_id"].as_str(), answer.header("x-request-id"));
         assert_eq!(body["model"], serde_json::json!({"name": "fake", "version": "3", "digest": "sha256:f00d"}));
         assert_eq!((body["success"].as_bool(), body["page_count"].as_u64()), (Some(true), Some(2)));
