@@ -16,15 +16,16 @@ fi
 export OCR_PLACING_CLUSTERS=${OCR_PLACING_CLUSTERS:-400}
 
 # try NAME PACKAGE TESTS FILE... : with ITERATE=--iterate only what the run before it missed. cargo mutants ends with 2 where
-# a fault was missed, which is judged below.
+# a fault was missed and with 3 where one ran out of time, which is judged below.
 try() {
-    local name=$1 package=$2 tests=$3 pass=first file files=()
+    local name=$1 package=$2 tests=$3 pass=first status=0 file files=()
     shift 3
     for file in "$@"; do files+=(--file "$file"); done
     mkdir -p "$out/$name"
     # shellcheck disable=SC2086 # lists
     "$tools/bin/cargo-mutants" mutants --package "$package" --profile mutants --output "$out/$name" --colors never \
-        "${files[@]}" --jobs 2 --timeout 180 --no-times ${ITERATE:-} "${options[@]}" -- $tests || [ $? -eq 2 ]
+        "${files[@]}" --jobs 2 --timeout 180 --no-times ${ITERATE:-} "${options[@]}" -- $tests || status=$?
+    [[ $status == [023] ]]
     [ -z "${ITERATE:-}" ] || pass=second
     cp "$out/$name/mutants.out/outcomes.json" "$out/$name/$pass.json"
 }

@@ -16,4 +16,5 @@ pub mod prove;
 pub mod report;
 pub mod revision;
 pub mod rollout;
+pub mod scale;
 pub mod valid;
