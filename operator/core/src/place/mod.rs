@@ -12,6 +12,7 @@ pub mod pods;
 pub mod remember;
 pub mod spill;
 pub mod supply;
+mod view;
 mod why;
 
 use std::time::Duration;
@@ -20,12 +21,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     api::{OnMismatch, Strategy},
-    rollout::{Count, New, Old, Rollout, floor, step, surge},
+    rollout::{Count, Old, Rollout, floor, step, surge},
 };
 use mismatch::Replacements;
 use pods::PodFacts;
 use spill::{Memory, Seen, Share, Turn, share};
 use supply::Supply;
+use view::{Replacing, View};
 pub use why::Why;
 
 /// What is known of a pool when it is decided.
@@ -195,158 +197,6 @@ fn may_cover(situation: &Situation<'_>) -> bool {
     situation.strategies.last().is_some_and(|last| !last.strategy.needs_gpu())
 }
 
-/// What the pods show, counted once. Vectors are in the order of the strategies.
-#[expect(clippy::struct_excessive_bools, reason = "each stands for itself")]
-struct View {
-    seen: Vec<Seen>,
-    /// Pods of the wanted revision with a node.
-    scheduled: Vec<i32>,
-    /// GPU pods that are in the way of new ones: of other cells, or ending.
-    others: Vec<i32>,
-    leaving: Vec<i32>,
-    verified: Vec<i32>,
-    replacements: Vec<Option<Replacements>>,
-    /// Pods wanted beyond the pool's own, because others are about to end.
-    extra: i32,
-    ready: i32,
-    is_rolling: bool,
-    /// Pods of other cells have GPUs.
-    is_contended: bool,
-    is_starting: bool,
-    /// GPUs of pods that are ending.
-    coming: i32,
-    /// Every strategy needs a GPU, and old pods have some: nothing is gained by another strategy.
-    is_in_place: bool,
-}
-
-/// A pod that is to be replaced.
-#[derive(Clone, Copy)]
-struct Replacing<'a> {
-    pod: &'a String,
-    strategy: Strategy,
-    /// Another is ready in its place, or none can be had and enough are left.
-    is_now: bool,
-}
-
-impl View {
-    fn of(situation: &Situation<'_>) -> Self {
-        let strategies = situation.strategies;
-        let is_wanted = |pod: &PodFacts| pod.is_new && strategies.iter().any(|known| known.strategy == pod.strategy);
-        let live = || situation.pods.iter().filter(|pod| !pod.ending);
-        let each = |count: &dyn Fn(&PodFacts) -> bool, of: Strategy| {
-            number(situation.pods.iter().filter(|pod| pod.strategy == of && count(pod)))
-        };
-        let per = |count: &dyn Fn(&PodFacts) -> bool| -> Vec<i32> {
-            strategies.iter().map(|known| each(count, known.strategy)).collect()
-        };
-        let is_late = |pod: &PodFacts| {
-            pod.unscheduled_since.is_some_and(|since| situation.now.duration_since(since) >= situation.spill_after)
-        };
-        let seen = strategies.iter().map(|known| Seen {
-            scheduled: each(&|pod| !pod.ending && pod.scheduled, known.strategy),
-            waiting: each(&|pod| !pod.ending && pod.is_new && !pod.scheduled, known.strategy),
-            is_overdue: each(&|pod| !pod.ending && pod.is_new && !pod.scheduled && is_late(pod), known.strategy) > 0,
-        });
-        // An old pod that is not ready is given up anyway.
-        let leaving = per(&|pod| !pod.ending && pod.leaving && (pod.is_new || pod.ready));
-        let of_strategy = |known: &Known| -> Vec<&PodFacts> {
-            live().filter(|pod| pod.is_new && pod.strategy == known.strategy).collect()
-        };
-        let old_has_gpu = |cell: &OldCell| cell.has_gpu() && cell.count.replicas > 0;
-        // One that ends on a node that is gone gives nothing.
-        let gives_gpu = |pod: &PodFacts| pod.strategy.needs_gpu() && pod.scheduled && !(pod.ending && pod.leaving);
-        let is_contended =
-            situation.old.iter().any(old_has_gpu) || situation.pods.iter().any(|pod| !is_wanted(pod) && gives_gpu(pod));
-        let asked: i32 = strategies.iter().map(|known| known.count.replicas.max(0)).sum();
-        let ready = |count: &Count| count.ready.clamp(0, count.replicas.max(0));
-        Self {
-            seen: seen.collect(),
-            scheduled: per(&|pod| !pod.ending && pod.is_new && pod.scheduled),
-            others: per(&|pod| pod.scheduled && (pod.ending || !pod.is_new)),
-            // Never more than twice the pods, whatever becomes of the nodes.
-            extra: leaving.iter().sum::<i32>().min(situation.replicas.max(0)),
-            leaving,
-            verified: per(&PodFacts::is_verified),
-            replacements: strategies
-                .iter()
-                .map(|known| {
-                    let before = known.replacements.as_ref();
-                    mismatch::remembered(before, situation.revision, &of_strategy(known), situation.now)
-                })
-                .collect(),
-            ready: strategies.iter().map(|known| ready(&known.count)).sum::<i32>()
-                + situation.old.iter().map(|cell| ready(&cell.count)).sum::<i32>(),
-            is_rolling: situation.old.iter().any(|cell| cell.count.replicas > 0) || live().any(|pod| !is_wanted(pod)),
-            is_contended,
-            is_starting: live().any(|pod| is_wanted(pod) && pod.scheduled && !pod.ready)
-                || asked > number(live().filter(|pod| is_wanted(pod))),
-            coming: number(situation.pods.iter().filter(|pod| pod.ending && gives_gpu(pod))),
-            is_in_place: is_contended && strategies.iter().all(|known| known.strategy.needs_gpu()),
-        }
-    }
-
-    /// Where pods are replaced in place, one that waits does so for the GPU of another that ends: no spill.
-    fn for_rooms(&self, seen: Seen) -> Seen {
-        Seen { is_overdue: seen.is_overdue && !self.is_in_place, ..seen }
-    }
-
-    /// The pod to be replaced next, the first by name. Not during a rollout, which replaces all of them.
-    fn replacing<'a>(&self, situation: &'a Situation<'_>, total: i32) -> Option<Replacing<'a>> {
-        if situation.on_mismatch != OnMismatch::Replace || self.is_rolling {
-            return None;
-        }
-        let may = |pod: &&PodFacts| {
-            let index = situation.strategies.iter().position(|known| known.strategy == pod.strategy);
-            index.is_some_and(|index| mismatch::is_due(self.replacements[index].as_ref(), situation.now))
-        };
-        let mismatched = situation.pods.iter().filter(|pod| pod.is_new && pod.is_mismatched()).filter(may);
-        let pod = mismatched.min_by(|one, other| one.name.cmp(&other.name))?;
-        // No more than that: else some are about to go anyway.
-        let is_covered = self.ready == total.saturating_add(1);
-        let is_above_floor = self.ready == total && total > floor(situation.replicas);
-        let is_now = if may_cover(situation) { is_covered } else { is_above_floor };
-        Some(Replacing { pod: &pod.name, strategy: pod.strategy, is_now })
-    }
-
-    /// Whether a pod was evicted so recently that it may still be seen as ready.
-    fn was_just_replaced(&self, now: Timestamp) -> bool {
-        let mut all = self.replacements.iter().flatten();
-        all.any(|past| !spill::passed(now, Some(past.last), mismatch::COVERED))
-    }
-
-    /// The cells of the wanted revision, with the GPUs that there are for them now.
-    fn cells(&self, situation: &Situation<'_>, shares: &[Share], targets: &[i32]) -> Vec<New> {
-        // GPUs that better strategies are about to take: the same nodes may suit several.
-        let mut promised = 0_i32;
-        let cell = |(index, known): (usize, &Known)| {
-            let (count, wanted, scheduled) = (known.count, targets[index], self.scheduled[index]);
-            let seen = self.seen[index];
-            if !self.is_contended {
-                return New::unlimited(count, wanted);
-            }
-            if !known.strategy.needs_gpu() {
-                return New { may_cover: !seen.is_overdue, ..New::unlimited(count, wanted) };
-            }
-            let supply = situation.supply.and_then(|all| all.get(index));
-            let free = supply.map_or(i32::MAX, |supply| (supply.free - promised).max(0));
-            // What the pool as a whole has room for, without those that are in the way.
-            let room = shares[index].memory.room.map_or(i32::MAX, |room| room - self.others[index]);
-            let mut most = scheduled.saturating_add(free).min(room.max(scheduled));
-            if seen.is_overdue {
-                most = most.min(scheduled);
-            }
-            promised += (wanted.min(most) - scheduled).max(0);
-            // Where no GPU can be seen to be free, another GPU pod is no cover.
-            New { count, wanted, most, may_cover: supply.is_some() }
-        };
-        situation.strategies.iter().enumerate().map(cell).collect()
-    }
-}
-
-fn number<T>(items: impl Iterator<Item = T>) -> i32 {
-    i32::try_from(items.count()).unwrap_or(i32::MAX)
-}
-
 /// When a pod will have waited too long, or a GPU been free for long enough.
 fn next_check(situation: &Situation<'_>, shares: &[Share]) -> Option<Duration> {
     let waiting = situation.pods.iter().filter(|pod| pod.is_new && !pod.ending);
@@ -377,7 +227,7 @@ mod tests {
         pods: &[PodFacts],
     ) -> (Vec<i32>, Option<String>) {
         let count = |strategy: Strategy| {
-            let pods = number(pods.iter().filter(|pod| pod.strategy == strategy));
+            let pods = view::number(pods.iter().filter(|pod| pod.strategy == strategy));
             Count { replicas: pods, ready: pods }
         };
         let known: Vec<Known> = strategies
@@ -408,6 +258,58 @@ mod tests {
             assert_eq!(counts[0], Some(1));
         }
         (strategies.iter().map(|placed| placed.replicas).collect(), decision.evict.map(|eviction| eviction.pod))
+    }
+
+    /// Two GPU pods and a cover, one of which runs something lower.
+    fn mismatched(change: impl FnOnce(&mut Vec<Known>, &mut Vec<PodFacts>)) -> Decision {
+        use Strategy::{Cpu, GpuFp16};
+        let known = |strategy, replicas| Known {
+            strategy,
+            count: Count { replicas, ready: replicas },
+            memory: Memory::default(),
+            replacements: None,
+        };
+        let mut strategies = vec![known(GpuFp16, 2), known(Cpu, 1)];
+        let mut pods = vec![pod("a", GpuFp16, GpuFp16), pod("b", GpuFp16, Cpu), pod("c", Cpu, Cpu)];
+        change(&mut strategies, &mut pods);
+        decide(&Situation {
+            now: at(0),
+            revision: "new",
+            replicas: 2,
+            spill_after: SignedDuration::from_secs(30),
+            on_mismatch: OnMismatch::Replace,
+            strategies: &strategies,
+            old: &[],
+            pods: &pods,
+            supply: None,
+        })
+    }
+
+    #[test]
+    fn replacements_are_counted_by_strategy() {
+        let past = |count| Some(Replacements { revision: "new".to_owned(), count, last: at(-36_000) });
+        let decision = mismatched(|strategies, _| {
+            strategies[0].replacements = past(2);
+            strategies[1].replacements = past(4);
+        });
+        let eviction = decision.evict.unwrap();
+        assert_eq!((eviction.pod.as_str(), eviction.then.count), ("b", 3));
+    }
+
+    #[test]
+    fn the_next_look_is_when_something_falls_due() {
+        let due = |change: &dyn Fn(&mut Vec<Known>, &mut Vec<PodFacts>)| mismatched(change).next_check;
+        let waits = |since: i64, ending: bool, is_new: bool| {
+            due(&move |_, pods| {
+                (pods[0].scheduled, pods[0].ready, pods[0].ending, pods[0].is_new) = (false, false, ending, is_new);
+                pods[0].unscheduled_since = Some(at(since));
+            })
+        };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(due(&|_, _| {}), None);
+        assert_eq!([waits(-10, false, true), waits(-29, false, true)], [seconds(20), seconds(1)]);
+        assert_eq!(waits(-30, false, true), None, "it is due");
+        assert_eq!([waits(-10, true, true), waits(-10, false, false)], [None, None]);
     }
 
     #[test]

@@ -468,6 +468,18 @@ mod tests {
         // A cordon may be tolerated, like any taint; a node that goes cannot.
         let cordoned = node(&json!({"spec": {"unschedulable": true}}));
         assert_eq!(read(&cordoned, &tolerant("node.kubernetes.io/unschedulable")).standing, Standing::Open);
+        let of_effect = |effect: &str| {
+            let toleration = json!({"key": "node.kubernetes.io/unschedulable", "operator": "Exists", "effect": effect});
+            let spec = json!({"placement": {"tolerations": [toleration]}});
+            read(
+                &cordoned,
+                &crate::valid::ValidPool::read(&crate::fixture::pool(&spec), &all).unwrap().revision.runs.placement,
+            )
+        };
+        assert_eq!(
+            ["NoSchedule", "NoExecute"].map(|effect| of_effect(effect).standing),
+            [Standing::Open, Standing::Leaving]
+        );
         let doomed = node(&taint("karpenter.sh/disrupted", "", "NoSchedule"));
         assert_eq!(read(&doomed, &tolerant("karpenter.sh/disrupted")).standing, Standing::Leaving);
     }

@@ -206,6 +206,13 @@ mod tests {
         assert_eq!(facts(&dateless), Some(PodFacts { unscheduled_since: None, ..waits }));
 
         let rows = [
+            // Not refused for want of a node, whatever else is not so.
+            (
+                json!({"/spec/nodeName": null, "/metadata/creationTimestamp": null, "/status/conditions": [
+                    {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:07Z"},
+                    {"type": "PodScheduled", "status": "Unknown", "lastTransitionTime": "2026-01-01T00:00:08Z"}]}),
+                PodFacts { scheduled: false, ready: false, unscheduled_since: None, ..plain.clone() },
+            ),
             (json!({"/metadata/labels/ocrpool.dev~1revision": "old"}), PodFacts { is_new: false, ..plain.clone() }),
             (
                 json!({"/metadata/labels/ocrpool.dev~1strategy": "cpu"}),

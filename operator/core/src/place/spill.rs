@@ -242,6 +242,27 @@ mod tests {
     }
 
     #[test]
+    fn a_room_is_forgotten_after_an_hour_in_which_it_was_enough_and_full() {
+        let full = memory(Some(4), Some(0), None, None);
+        let room = |place: &Place, memory: &Memory, seen: Seen| gpu(place, memory, seen).memory.room;
+        assert_eq!(room(&busy(HOUR), &full, seen(4, 0, false)), None);
+        assert_eq!(room(&busy(HOUR - 1), &full, seen(4, 0, false)), Some(4));
+        assert_eq!(room(&busy(HOUR), &full, seen(4, 1, false)), Some(4), "one waits");
+        assert_eq!(room(&busy(HOUR), &full, seen(3, 0, false)), Some(4), "one has no node yet");
+        assert_eq!(room(&Place { is_rolling: true, ..busy(HOUR) }, &full, seen(4, 0, false)), Some(4));
+        assert_eq!(room(&busy(HOUR), &memory(Some(3), Some(0), None, None), seen(4, 0, false)), Some(3), "not enough");
+    }
+
+    /// A GPU that is free is one for a pod more only where there is too little room.
+    #[test]
+    fn a_room_that_is_enough_waits_for_no_gpu_and_tries_none() {
+        let enough = gpu(&free(100), &memory(Some(4), Some(90), None, Some(0)), seen(4, 0, false));
+        assert_eq!(enough.memory, memory(Some(4), Some(90), None, None));
+        let short = gpu(&free(100), &memory(Some(3), Some(90), None, Some(90)), seen(3, 0, false));
+        assert_eq!(short.memory, memory(Some(3), Some(90), None, Some(90)));
+    }
+
+    #[test]
     fn a_pod_that_waits_too_long_spills_at_once_whatever_was_before() {
         let rows = [
             // memory, seen -> room, spilled

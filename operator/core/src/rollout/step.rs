@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn without_a_cover_pods_are_replaced_in_place_above_the_floor() {
         type Row = (i32, (i32, i32), i32, (i32, i32), bool, (i32, i32, bool));
-        let rows: [Row; 9] = [
+        let rows: [Row; 10] = [
             // wanted, new, its most, old, starting -> new, old, blocked
             (2, (0, 0), 0, (2, 2), false, (2, 1, false)),
             (2, (2, 0), 0, (1, 1), false, (2, 1, false)),
@@ -293,6 +293,7 @@ mod tests {
             (2, (2, 1), 1, (1, 1), false, (2, 0, false)),
             (2, (2, 1), 1, (1, 1), true, (2, 1, false)),
             (4, (0, 0), 0, (4, 4), false, (2, 3, false)),
+            (2, (0, 0), 0, (1, 1), false, (2, 1, false)),
             // One pod, one GPU: it is kept.
             (1, (0, 0), 0, (1, 1), false, (1, 1, true)),
             (1, (1, 0), 0, (1, 1), false, (1, 1, true)),
@@ -330,6 +331,15 @@ mod tests {
         assert_eq!(step(&Rollout { new: &new, ..rollout }).old, [0, 1]);
     }
 
+    #[test]
+    fn missing_are_pods_that_neither_a_place_nor_an_old_pod_gives_nor_one_that_ends_will() {
+        let new = [New { count: count(0, 0), wanted: 6, most: 2, may_cover: true }];
+        let old = [Old { count: count(3, 1), has_gpu: true }];
+        let rollout = Rollout { wanted: 8, surge: 1, floor: 7, new: &new, old: &old, is_starting: false, coming: 0 };
+        assert_eq!(missing(&rollout), 5);
+        assert_eq!([1, 4, 9].map(|coming| missing(&Rollout { coming, ..rollout })), [4, 1, 0]);
+    }
+
     /// A cover is one of a later strategy, where it may, and no more than the surge.
     #[test]
     fn who_covers() {
@@ -348,6 +358,9 @@ mod tests {
         for (new, surge, expected) in rows {
             assert_eq!(covers(&new, surge), expected, "{new:?} {surge}");
         }
+        // What one has covered, the next does not cover again; and the surge is one for all.
+        let two = [lacking(3), cover(0, 1, true), cover(0, i32::MAX, true)];
+        assert_eq!([covers(&two, 9), covers(&two, 2)], [[0, 1, 2], [0, 1, 1]]);
     }
 
     fn counts() -> impl Strategy<Value = Count> {
