@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
 # Puts faults into what chooses a way of computing and what decides where pods go, one at a time, and counts those that no
 # test notices: at most a tenth of each. Unit tests come first; what they miss, random clusters are to notice.
-# usage: mutants.sh [OPTION OF cargo mutants]...
+# usage: mutants.sh [choosing|placing]... [-- OPTION OF cargo mutants...]; without a name, both
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=27.1.0
 tools=$PWD/target/mutants-tools
 out=target/mutants
 most_missed=10
-options=("$@")
+parts=()
+while (($#)) && [ "$1" != -- ]; do
+    parts+=("$1")
+    shift
+done
+options=("${@:2}")
+((${#parts[@]})) || parts=(choosing placing)
 if ! "$tools/bin/cargo-mutants" mutants --version 2>/dev/null | grep -qF "$version"; then
     cargo install --quiet --locked --root "$tools" --version "$version" cargo-mutants
 fi
@@ -31,11 +37,14 @@ try() {
 }
 
 rm -rf "$out"
-places=('operator/core/src/place/**' 'operator/core/src/rollout/**')
-try choosing ocr-inference --lib 'inference/src/strategy/**'
-try placing ocrpool-core --lib "${places[@]}"
-ITERATE=--iterate try placing ocrpool-core "--lib --test placing" "${places[@]}"
-python3 - "$most_missed" "$out"/{choosing,placing} <<'END'
+choosing() { try choosing ocr-inference --lib 'inference/src/strategy/**'; }
+placing() {
+    local places=('operator/core/src/place/**' 'operator/core/src/rollout/**')
+    try placing ocrpool-core --lib "${places[@]}"
+    ITERATE=--iterate try placing ocrpool-core "--lib --test placing" "${places[@]}"
+}
+for part in "${parts[@]}"; do "$part"; done
+python3 - "$most_missed" "${parts[@]/#/$out/}" <<'END'
 import json, pathlib, sys
 too_many = False
 for folder in map(pathlib.Path, sys.argv[2:]):
