@@ -36,6 +36,8 @@ pub mod header {
     pub const COLD_START: &str = "x-ocr-cold-start";
     /// Units of work that the document was, in an answer that is given whole.
     pub const UNITS: &str = "x-ocr-units";
+    /// Pages in the document, in the head of a stream, which comes with the first page.
+    pub const PAGE_COUNT: &str = "x-ocr-page-count";
     /// Password of an encrypted PDF. A header, because URLs end up in logs.
     pub const DOCUMENT_PASSWORD: &str = "x-ocr-document-password";
 }

@@ -5,4 +5,4 @@ mod page;
 mod words;
 
 pub use order::{Block, reading_order};
-pub use page::{PageFacts, ReadLine, mean_confidence, page};
+pub use page::{PageFacts, ReadLine, page};

@@ -1,6 +1,7 @@
 //! A page's answer from its lines.
 
 use ocr_api::{Line, Page, Quad, Warning};
+use ocr_render::mean_confidence;
 
 use super::{order::reading_order, words::words};
 use crate::{plan::Turn, recognise::Reading};
@@ -80,13 +81,6 @@ pub fn page(lines: &[ReadLine], facts: &PageFacts) -> Page {
         warnings: warnings(lines, avg_confidence, facts),
         lines: answer,
     }
-}
-
-/// Mean of lines' confidence, to four places; 0 without lines.
-pub fn mean_confidence(confidences: impl ExactSizeIterator<Item = f32>) -> f32 {
-    #[expect(clippy::cast_precision_loss, reason = "a document has far fewer than 2^24 lines")]
-    let count = confidences.len() as f32;
-    if count == 0.0 { 0.0 } else { rounded(confidences.sum::<f32>() / count, 10_000.0) }
 }
 
 /// A line that was read upwards or downwards, as a box whose first corner is the upper left one, for the order.

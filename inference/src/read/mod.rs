@@ -3,7 +3,6 @@
 //! A document's pages come out in order, while the next is decoded and others are read. What is alive at any time is
 //! bounded by the places for pages in work, whatever the number of pages or requests.
 
-mod document;
 mod failure;
 #[cfg(test)]
 pub(crate) mod fakes;
@@ -17,11 +16,8 @@ mod places;
 mod relieve;
 mod self_test;
 mod stream;
-#[cfg(test)]
-pub(crate) mod testing;
 mod trial;
 
-pub use document::document_from_pages;
 pub use failure::LoadFailure;
 pub use golden::{GoldenError, GoldenSettings};
 pub use load::{LoadError, ReaderSettings, load};

@@ -5,12 +5,13 @@ use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duratio
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderValue, header},
+    http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures::{FutureExt as _, Stream, stream};
-use ocr_api::{ErrorCode, ErrorDetail, ModelRef, Page, PageStatus, StreamEnd};
+use ocr_api::{ErrorCode, ModelRef, Page, PageStatus, StreamEnd};
+use ocr_render::{Format, all_failed, document_from_pages, render};
 use ocr_serving::{ApiError, listen::Crowded};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,14 +21,13 @@ use super::{
     app::App,
     backend::{Backend, DocumentStream},
     body::{self, Upload},
-    format::{self, Format},
     metrics::Rejection,
     record::Record,
     request::Ask,
 };
 use crate::{
     meter::{Stage, UnitTally},
-    read::{ReadOptions, document_from_pages},
+    read::ReadOptions,
 };
 
 /// Answers a request for a document.
@@ -166,8 +166,8 @@ impl Work {
         self.app.admission.note(open.began.elapsed());
         let units = open.tally.units();
         drop(open);
-        if pages.iter().all(|page| !page.success) {
-            return Err(all_failed(&pages));
+        if let Some(error) = all_failed(&pages) {
+            return Err(error.into());
         }
         let id = self.record.id().as_str().to_owned();
         let elapsed = self.record.processing();
@@ -175,7 +175,7 @@ impl Work {
         let model = self.model;
         // Hundreds of pages take longer to write than a task may hold its thread.
         let written = tokio::task::spawn_blocking(move || {
-            format::render(format, &document_from_pages(id, model, page_count, pages, elapsed))
+            render(format, &document_from_pages(id, model, page_count, pages, elapsed))
         });
         let bytes = match written.await {
             Ok(Some(bytes)) => bytes,
@@ -199,16 +199,20 @@ impl Work {
         if head.iter().all(|page| !page.success) {
             match self.next(&mut open).await {
                 Some(second) => head.push(second),
-                None => return Err(all_failed(&head)),
+                None => return Err(all_failed(&head).map_or_else(ApiError::internal, ApiError::from)),
             }
         }
         // Room for every page, so that a client that takes its time holds up nobody else's.
         let room = usize::try_from(self.app.settings.pipeline.document.max_pages).unwrap_or(usize::MAX);
         let (send, receive) = mpsc::channel(room.saturating_add(2).min(tokio::sync::Semaphore::MAX_PERMITS));
+        let page_count = open.stream.page_count();
         self.record.hand_over();
         tokio::spawn(self.produce(open, head, send));
         let body = Body::from_stream(lines(receive));
-        Ok(([(header::CONTENT_TYPE, Format::Ndjson.content_type())], body).into_response())
+        let pages = HeaderValue::from(page_count);
+        let headers =
+            [(header::CONTENT_TYPE, HeaderValue::from_static(Format::Ndjson.content_type())), (PAGE_COUNT, pages)];
+        Ok((headers, body).into_response())
     }
 
     /// Reads the pages into the channel, and the status line at the end, whatever happens.
@@ -268,6 +272,9 @@ impl Work {
     }
 }
 
+/// Pages of the document that a stream is of.
+const PAGE_COUNT: HeaderName = HeaderName::from_static(ocr_api::header::PAGE_COUNT);
+
 /// What a stream has written.
 #[derive(Default)]
 struct Tally {
@@ -285,18 +292,4 @@ fn line(value: &impl serde::Serialize) -> Option<Bytes> {
 /// The channel as a body.
 fn lines(receive: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<Bytes, Infallible>> {
     stream::unfold(receive, |mut receive| async { receive.recv().await.map(|line| (Ok(line), receive)) })
-}
-
-/// The error of a document of which no page could be read: that of the first page.
-fn all_failed(pages: &[Page]) -> ApiError {
-    let first = pages.iter().find_map(|page| page.error.clone());
-    let ErrorDetail { code, message } = match first {
-        Some(detail) => detail,
-        None => ApiError::internal().detail,
-    };
-    let message = match pages.len() {
-        1 => message,
-        count => format!("none of the {count} pages could be read; the first: {message}"),
-    };
-    ErrorDetail::new(code, message).into()
 }

@@ -9,7 +9,6 @@ mod app;
 mod backend;
 mod body;
 mod exit;
-mod format;
 mod load;
 mod metrics;
 mod pressure;

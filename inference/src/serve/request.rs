@@ -7,9 +7,9 @@ use axum::{
     http::{HeaderMap, Uri, header},
 };
 use ocr_api::ErrorCode;
+use ocr_render::Format;
 use ocr_serving::{ApiError, quote};
 
-use super::format::Format;
 use crate::{
     decode::Password,
     plan::Orientation,

@@ -7,9 +7,8 @@ use std::{
 
 use clap::ValueEnum;
 use ocr_api::{Document, ErrorDetail, ModelRef, Page, PageStatus, StreamEnd};
+use ocr_render::{self as render, document_from_pages};
 use serde::Serialize;
-
-use crate::{read::document_from_pages, render};
 
 /// Forms of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -120,6 +120,7 @@ async fn a_document_without_a_readable_page_is_its_error() {
 #[tokio::test]
 async fn a_stream_has_an_object_a_page_and_says_how_it_ended() {
     let answer = Bench::new().await.post("/v1/ocr?format=ndjson", "pages:3 fail:2").await.ok();
+    assert_eq!(answer.header("x-ocr-page-count"), Some("3"));
     let lines = answer.lines();
     assert_eq!(lines.len(), 4);
     for (line, number) in lines.iter().zip(1..=3) {

@@ -1,4 +1,4 @@
-//! A document's answer in the form that was asked for. Pure.
+//! A document as text, as a table, as JSON.
 
 use ocr_api::{Document, Page};
 
@@ -52,7 +52,7 @@ mod tests {
     use ocr_api::ModelRef;
 
     use super::*;
-    use crate::read::{document_from_pages, testing::page};
+    use crate::{document_from_pages, testing::page};
 
     fn document() -> Document {
         let model = ModelRef { name: "m".into(), version: "1".into(), digest: "sha256:0".into() };

@@ -3,11 +3,11 @@
 use ocr_api::{Document, ErrorCode};
 use ocr_serving::{ApiError, quote};
 
-use crate::render;
+use crate::written;
 
 /// A form of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub enum Format {
     Json,
     Text,
     Ndjson,
@@ -30,6 +30,7 @@ impl Format {
     }
 
     /// Value of the answer's `Content-Type`.
+    #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -50,6 +51,9 @@ impl Format {
     }
 
     /// The form named by `?format=`.
+    ///
+    /// # Errors
+    /// Where there is no such form.
     pub fn named(name: &str) -> Result<Self, ApiError> {
         Self::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| {
             ApiError::new(
@@ -60,6 +64,9 @@ impl Format {
     }
 
     /// The form that `Accept` prefers; JSON where there is no such header.
+    ///
+    /// # Errors
+    /// Where it prefers none that is written here.
     pub fn accepted(accept: Option<&str>) -> Result<Self, ApiError> {
         let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Ok(Self::Json) };
         let mut best: Option<(Self, f32)> = None;
@@ -97,11 +104,12 @@ fn media_range(text: &str) -> (String, f32) {
 }
 
 /// Writes a document. `None` where it cannot be written, which no document that we make is.
-pub(super) fn render(format: Format, document: &Document) -> Option<Vec<u8>> {
+#[must_use]
+pub fn render(format: Format, document: &Document) -> Option<Vec<u8>> {
     match format {
-        Format::Json | Format::Ndjson => render::json(document).ok(),
-        Format::Text => Some(render::text(document).into_bytes()),
-        Format::Tsv => Some(render::tsv(document).into_bytes()),
+        Format::Json | Format::Ndjson => written::json(document).ok(),
+        Format::Text => Some(written::text(document).into_bytes()),
+        Format::Tsv => Some(written::tsv(document).into_bytes()),
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use ocr_api::{Document, DocumentLine, ModelRef, Page};
-
-use crate::assemble::mean_confidence;
+use ocr_api::{Document, DocumentLine, ErrorCode, ErrorDetail, ModelRef, Page};
 
 /// Stands between the text of two pages.
 const PAGE_BREAK: &str = "\u{c}";
@@ -44,12 +42,33 @@ pub fn document_from_pages(
     }
 }
 
+/// Mean of lines' confidence, to four places; 0 without lines.
+#[must_use]
+pub fn mean_confidence(confidences: impl ExactSizeIterator<Item = f32>) -> f32 {
+    #[expect(clippy::cast_precision_loss, reason = "a document has far fewer than 2^24 lines")]
+    let count = confidences.len() as f32;
+    if count == 0.0 { 0.0 } else { (confidences.sum::<f32>() / count * 10_000.0).round() / 10_000.0 }
+}
+
+/// The error of a document of which no page could be read, that of the first page; `None` where one was read.
+#[must_use]
+pub fn all_failed(pages: &[Page]) -> Option<ErrorDetail> {
+    if pages.iter().any(|page| page.success) {
+        return None;
+    }
+    let unknown =
+        || ErrorDetail::new(ErrorCode::Internal, "the page met a fault of ours; send it again, and report it");
+    let ErrorDetail { code, message } = pages.iter().find_map(|page| page.error.clone()).unwrap_or_else(unknown);
+    Some(match pages.len() {
+        0 | 1 => ErrorDetail::new(code, message),
+        count => ErrorDetail::new(code, format!("none of the {count} pages could be read; the first: {message}")),
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use ocr_api::{ErrorCode, ErrorDetail};
-
     use super::*;
-    use crate::read::testing::page;
+    use crate::testing::page;
 
     fn document(pages: Vec<Page>) -> Document {
         let model = ModelRef { name: "m".into(), version: "1".into(), digest: "sha256:0".into() };
@@ -74,6 +93,19 @@ mod tests {
         let document = document(vec![page(1, &[("a", 1.0)]), failed, page(3, &[("c", 1.0)])]);
         assert_eq!(document.text, "a\u{c}\u{c}c");
         assert!(!document.success);
+    }
+
+    #[test]
+    fn where_every_page_failed_the_error_is_the_first_one_s() {
+        let failed = |number| Page {
+            success: false,
+            error: Some(ErrorDetail::new(ErrorCode::Undecodable, format!("page {number}"))),
+            ..page(number, &[])
+        };
+        assert_eq!(all_failed(&[failed(1), page(2, &[])]), None);
+        let message = |pages: &[Page]| all_failed(pages).unwrap().message;
+        assert_eq!(message(&[failed(3)]), "page 3");
+        assert_eq!(message(&[failed(1), failed(2)]), "none of the 2 pages could be read; the first: page 1");
     }
 
     #[test]
