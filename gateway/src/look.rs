@@ -74,6 +74,7 @@ fn report(said: &PodStatus) -> Report {
     let rate = work.units / work.busy_seconds * threads;
     Report {
         revision: said.revision.as_deref().map(Arc::from),
+        model: said.model.as_ref().map(|model| model.model.clone()),
         rate: (work.busy_seconds >= LEAST_BUSY && rate.is_finite() && rate > 0.0).then_some(rate),
         requests: count(work.in_flight.saturating_add(work.queued)),
         concurrency: count(work.concurrency),
@@ -95,8 +96,16 @@ mod tests {
         (said.work.in_flight, said.work.queued, said.work.units, said.work.busy_seconds) = (2, 3, 30.0, 10.0);
         (said.engine.detect_threads, said.engine.recognise_threads) = (1, 2);
         said.revision = Some("r1".to_owned());
-        let expected =
-            Report { revision: Some("r1".into()), rate: Some(6.0), requests: 5, concurrency: 3, draining: false };
+        let model = said.model.clone().map(|model| model.model);
+        assert!(model.is_some());
+        let expected = Report {
+            revision: Some("r1".into()),
+            model,
+            rate: Some(6.0),
+            requests: 5,
+            concurrency: 3,
+            draining: false,
+        };
         assert_eq!(report(&said), expected);
     }
 

@@ -36,6 +36,8 @@ pub struct Policy {
     pub leaving: Vec<Arc<str>>,
     /// Seconds that a first pod took to be ready, as measured before.
     pub start_seconds: u32,
+    /// Documents of more pages are read by several pods; 0: none is.
+    pub fan_out_pages: u32,
     /// None where clients are not limited.
     pub rate_limit: Option<RateLimit>,
 }
@@ -49,6 +51,7 @@ impl Default for Policy {
             weights: Vec::new(),
             leaving: Vec::new(),
             start_seconds: 30,
+            fan_out_pages: 8,
             rate_limit: None,
         }
     }
@@ -98,6 +101,7 @@ impl Policy {
         let mut problems = Vec::new();
         let hold: Hold = part(pool, "/spec/gateway/hold", &mut problems);
         let rate: Option<Rate> = part(pool, "/spec/gateway/rateLimit", &mut problems);
+        let fan_out: Option<u32> = part(pool, "/spec/gateway/fanOutPages", &mut problems);
         let limits: Limits = part(pool, "/spec/limits", &mut problems);
         let routing: Routing = part(pool, "/status/routing", &mut problems);
         let mut bytes = |field: &str, text: Option<String>, default: u64| match text {
@@ -123,6 +127,7 @@ impl Policy {
                 .collect(),
             leaving: routing.leaving.into_iter().map(Arc::from).collect(),
             start_seconds: routing.start_seconds.unwrap_or(default.start_seconds),
+            fan_out_pages: fan_out.unwrap_or(default.fan_out_pages),
             rate_limit: rate.map(|rate| {
                 let default = RateLimit::default();
                 RateLimit {
@@ -166,6 +171,7 @@ mod tests {
                     "hold": {"requests": 7, "bytes": "8Mi", "seconds": 9},
                     "rateLimit": {"requests": 10, "periodSeconds": 11},
                     "replicas": 2,
+                    "fanOutPages": 16,
                 },
                 "limits": {"bodyBytes": "12Ki", "requestSeconds": 13, "pagesPerDocument": 1},
             },
@@ -181,6 +187,7 @@ mod tests {
             weights: vec![Weight { revision: "a".into(), weight: 14 }],
             leaving: vec!["pod".into()],
             start_seconds: 15,
+            fan_out_pages: 16,
             rate_limit: Some(RateLimit { requests: 10, period: Duration::from_secs(11) }),
         };
         assert_eq!(policy, expected);

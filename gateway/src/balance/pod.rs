@@ -40,6 +40,8 @@ pub struct Endpoint {
 pub struct Report {
     /// Revision of the pool that it belongs to.
     pub revision: Option<Arc<str>>,
+    /// The model that it reads with.
+    pub model: Option<ocr_api::ModelRef>,
     /// Units of work that it does in a second at work; `None` until it has worked for a while.
     pub rate: Option<f64>,
     /// Requests that it has, of all gateways, in work and waiting.

@@ -1,6 +1,7 @@
 //! One request: looked at, given to a pod, and its answer passed on; given to a second pod where the first fails.
 
 mod answer;
+mod fan_out;
 mod headers;
 mod pods;
 pub mod upload;
@@ -106,6 +107,9 @@ impl Forward {
         };
         if counts {
             self.app.arrived(ask.cost);
+        }
+        if let Some(format) = fan_out::form(&self, &ask) {
+            return fan_out::answer(self, ask, format, record).await;
         }
         for tries in 1..=TRIES {
             let lease = match self.lease(&ask).await {
