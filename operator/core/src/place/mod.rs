@@ -312,6 +312,34 @@ mod tests {
         assert_eq!([waits(-10, true, true), waits(-10, false, false)], [None, None]);
     }
 
+    /// Half a minute where all pods are ready, ten minutes where some are missing.
+    #[test]
+    fn a_gpu_is_tried_when_it_has_been_free_for_long_enough() {
+        use Strategy::{Cpu, GpuFp16};
+        let look = |ready_cpus: i32, free_since: i64| {
+            let memory = Memory { room: Some(1), free_since: Some(at(free_since)), ..Memory::default() };
+            let gpu = Known { strategy: GpuFp16, count: Count { replicas: 1, ready: 1 }, memory, replacements: None };
+            let cpu = Count { replicas: 1, ready: ready_cpus };
+            let strategies = [gpu.clone(), Known { strategy: Cpu, count: cpu, memory: Memory::default(), ..gpu }];
+            let pods = [pod("a", GpuFp16, GpuFp16), pod("c", Cpu, Cpu)];
+            let supply = [Supply { offered: 2, free: 1, free_of_better: 1, ..Supply::default() }, Supply::default()];
+            let decision = decide(&Situation {
+                now: at(0),
+                revision: "new",
+                replicas: 2,
+                spill_after: SignedDuration::from_secs(30),
+                on_mismatch: OnMismatch::Serve,
+                strategies: &strategies,
+                old: &[],
+                pods: &pods,
+                supply: Some(&supply),
+            });
+            (decision.strategies[0].wanted, decision.next_check.map(|wait| wait.as_secs()))
+        };
+        assert_eq!([look(1, -10), look(1, -29), look(1, -30)], [(1, Some(20)), (1, Some(1)), (2, None)]);
+        assert_eq!([look(0, -30), look(0, -599), look(0, -600)], [(1, None), (1, None), (2, None)]);
+    }
+
     #[test]
     fn a_pod_is_replaced_when_another_is_ready_beside_it() {
         use Strategy::{Cpu, GpuFp16};
