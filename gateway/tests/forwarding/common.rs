@@ -14,7 +14,7 @@ use axum::{
     Json, Router,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -37,6 +37,8 @@ pub enum Does {
     Refuses(StatusCode),
     /// Sends half of its answer, then breaks the connection.
     BreaksHalfway,
+    /// Reads a document page by page, as a real pod does, and breaks the connection at a page.
+    Reads { pages: u32, milliseconds: u64, until: u32 },
 }
 
 /// A pod that does as it is told.
@@ -136,7 +138,7 @@ async fn status(State(told): State<Arc<Told>>) -> Json<PodStatus> {
     Json(status)
 }
 
-async fn read(State(told): State<Arc<Told>>, headers: HeaderMap, body: Body) -> Response {
+async fn read(State(told): State<Arc<Told>>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
     told.requests.fetch_add(1, Ordering::SeqCst);
     *told.headers.lock().unwrap() = headers;
     if let Does::Refuses(status) = told.does {
@@ -151,6 +153,7 @@ async fn read(State(told): State<Arc<Told>>, headers: HeaderMap, body: Body) -> 
         }
         Does::Swallows => std::future::pending().await,
         Does::Refuses(status) => status.into_response(),
+        Does::Reads { pages, milliseconds, until } => stream(&told, &uri, pages, milliseconds, until),
         // A panic ends the connection, as the death of a process does.
         Does::Breaks => std::panic::resume_unwind(Box::new("told to")),
         Does::BreaksHalfway => {
@@ -163,6 +166,38 @@ async fn read(State(told): State<Arc<Told>>, headers: HeaderMap, body: Body) -> 
             Body::from_stream(futures::StreamExt::chain(half, broken)).into_response()
         }
     }
+}
+
+/// Pages that a query asks for, `first-last`; all where it asks for none.
+fn asked(uri: &Uri, pages: u32) -> (u32, u32) {
+    let query = uri.query().unwrap_or_default();
+    let range = query.split('&').find_map(|pair| pair.strip_prefix("pages=")?.split_once('-'));
+    range.map_or((1, pages), |(first, last)| (first.parse().unwrap(), last.parse().unwrap()))
+}
+
+/// A stream of pages, each with the pod's name and its number as its text.
+fn stream(told: &Arc<Told>, uri: &Uri, pages: u32, milliseconds: u64, until: u32) -> Response {
+    let (name, (first, last)) = (told.name, asked(uri, pages));
+    let lines = futures::stream::unfold(first, move |number| async move {
+        if number > last + 1 {
+            return None;
+        }
+        if number == last + 1 {
+            let end = serde_json::json!({"status": "done", "success": true, "pages": last + 1 - first, "failed": 0});
+            return Some((Ok(format!("{end}\n")), number + 1));
+        }
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        if number >= until {
+            return Some((Err(std::io::Error::other("told to")), last + 2));
+        }
+        let line = serde_json::json!({
+            "file": "seven", "page": number, "page_number": number, "success": true, "image_width": 1, "image_height": 1,
+            "orientation": 0, "processing_time_ms": milliseconds, "text": format!("{name} {number}"), "markdown": "",
+            "html": "", "json_output": {}, "lines": [], "line_count": 0, "avg_confidence": 0.0, "warnings": [],
+        });
+        Some((Ok(format!("{line}\n")), number + 1))
+    });
+    ([("x-ocr-page-count", pages.to_string())], Body::from_stream(lines)).into_response()
 }
 
 /// A gateway that runs.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails stops")]
 
 mod common;
+mod long_documents;
 
 use std::time::{Duration, Instant};
 
