@@ -12,7 +12,7 @@ LOG=target/test.log
 CARGO_ARGS=(--locked --profile checked --workspace)
 # Each with its budget in minutes, which is said when it is exceeded: all of this stays below 65 minutes for ever (47 cold, 30 warm, on 2 cores).
 SUITES=(decode=1 decode_deaths=1 serve_process=1 cli=2 http=2 accuracy=2 precision=1 stability=1 hostile=2 sandbox=1 lifecycle=2 forwarding=1
-    hardware=1 profiles=2 soak=2 parity=1 bench=1 crd=1 placing=1 chart=1)
+    hardware=1 profiles=2 soak=2 parity=1 bench=1 crd=1 placing=1 scaling=1 chart=1)
 
 system() {
     if [ -e target/cluster/cluster.env ]; then

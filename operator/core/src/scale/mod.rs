@@ -158,7 +158,10 @@ impl Load {
         let utilization = spec.utilization.clamp(0.01, 1.0);
         // A pod that is added helps from when it is ready: what waits until then is no reason for more of them.
         let start = row.start_seconds(current);
-        let rising = (picture.demand + picture.growth * start).min(picture.demand_short * MOST_RISE);
+        // The mean of a window is the demand of its middle. Half of that is made up for: with all of it pods were kept for
+        // rises that had ended (tests/scaling).
+        let rise = picture.growth * (start + signals::LONG / 4.0);
+        let rising = (picture.demand + rise).min(picture.demand_short * MOST_RISE);
         let short = picture.demand_short / utilization;
         Self {
             steady: picture.demand / utilization,

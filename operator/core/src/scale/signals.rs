@@ -13,6 +13,9 @@ pub const LONG: f64 = 60.0;
 /// that lies must not size the pool.
 const MOST_OFF: f64 = 10.0;
 
+/// Share by which the later half of the long window must have more than the earlier one to count as growth: less is chance.
+const LEAST_GROWTH: f64 = 0.05;
+
 /// Seconds at work after which a pod's rate says something.
 const LEAST_BUSY: f64 = 5.0;
 
@@ -132,11 +135,12 @@ impl Signals {
         let half = LONG / 2.0;
         // What has just begun to be counted has not grown from nothing.
         let is_known = self.gateways.values().all(|gateway| gateway.arrived.span() >= LONG);
-        let growth = if is_known { (over(half, 0.0) - over(LONG, half)) / half } else { 0.0 };
+        let (earlier, later) = (over(LONG, half), over(half, 0.0));
+        let growth = if is_known && later > earlier * (1.0 + LEAST_GROWTH) { (later - earlier) / half } else { 0.0 };
         Picture {
             demand: over(LONG, 0.0),
             demand_short: over(SHORT, 0.0),
-            growth: growth.max(0.0),
+            growth,
             backlog: self.gateways.values().map(|gateway| gateway.last.held_units).sum(),
             held: sum(|figures| figures.held),
             in_flight: sum(|figures| figures.in_flight),
