@@ -116,7 +116,8 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, closin
             if let Some(crowded) = crowded {
                 request.extensions_mut().insert(crowded);
             }
-            router.clone().oneshot(request)
+            // Apart from its connection, which is kept idle far longer than it works on a request.
+            Box::pin(router.clone().oneshot(request))
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
